@@ -39,6 +39,7 @@ class ImageInfo:
 
     ``pixel_size_um`` is None when the file does not state one: never guessed, never 1.0.
     ``notes`` are full sentences about choices the reader made (plane, channel, focus, colour to luma).
+    ``n_scenes`` counts the positions or series of a container (CZI, ND2, LIF): one manifest row can name only one.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class ImageInfo:
     x_um: float | None = None
     z_um: float | None = None
     notes: tuple[str, ...] = ()
+    n_scenes: int = 1
 
 
 @dataclass(frozen=True, slots=True)
