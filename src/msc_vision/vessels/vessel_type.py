@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar, overload
@@ -173,3 +173,14 @@ class Catalogue(Mapping[str, VesselType]):
         """Return up to ``n`` ids whose spellings are nearest to a name, best first."""
         keys = difflib.get_close_matches(spelling_key(name), list(self.spellings), n=3 * n, cutoff=0.6)
         return tuple(dict.fromkeys(self.spellings[key] for key in keys))[:n]
+
+
+def layer_ranges(layers: Iterable[int]) -> str:
+    """Return layers as people write them: ``1-3, 5``."""
+    parts: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if parts and layer == parts[-1][1] + 1:
+            parts[-1][1] = layer
+        else:
+            parts.append([layer, layer])
+    return ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
