@@ -31,6 +31,7 @@ class PlaneChoice:
     time: int | None = None
     channel: int | str | None = None
     z: int | None = None
+    scene: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ class ImageInfo:
     z_um: float | None = None
     notes: tuple[str, ...] = ()
     n_scenes: int = 1
+    scene: int = 0
+    scene_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Files in and out: images, manifests, filename patterns, labels."""

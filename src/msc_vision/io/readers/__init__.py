@@ -1,0 +1,1 @@
+"""Readers of image containers, one module each; `msc_vision.io.images` lists them and is the way in."""
