@@ -1,0 +1,383 @@
+"""Decide before the start what a run will do: which fields under which names, and how much memory that needs."""
+
+import hashlib
+import json
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from msc_vision import __version__
+from msc_vision.batch.field import FieldTask
+from msc_vision.batch.pipeline import Pipeline
+from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
+from msc_vision.records import Manifest, ManifestRow, PlaneChoice
+from msc_vision.vessels import Catalogue
+
+logger = logging.getLogger(__name__)
+
+THREADS = "threads"
+PROCESSES = "processes"
+DECIDING_PACKAGES = ("numpy", "scipy", "opencv-python-headless", "scikit-image")
+"""Distributions whose version may change a score; a run is resumed only with the ones that began it."""
+
+_MAX_SLUG = 60
+_HASH_DIGITS = 10
+_PROBED_LARGEST = 4
+_PROBED_SPREAD = 28
+_MAX_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run is executed. None of this changes a result, so a run may be resumed with other values.
+
+    Attributes
+    ----------
+    workers : int
+        Fields that are scored at the same time.
+    scheduler : str
+        ``threads`` (default), ``processes`` (local Dask workers) or the address of a Dask scheduler, ``tcp://…``.
+    memory_limit_bytes : int or None
+        What the run may use in all; None: what the machine (or its container) has free.
+    retries : int
+        How often a field whose worker process died is tried again before it becomes `failed`.
+    """
+
+    workers: int = field(default_factory=lambda: available_cores())
+    scheduler: str = THREADS
+    memory_limit_bytes: int | None = None
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        """Refuse values no run can work with."""
+        if self.workers < 1:
+            raise InvalidArgumentError(f"workers is {self.workers}; at least 1 is needed.")
+        if self.retries < 0:
+            raise InvalidArgumentError(f"retries is {self.retries}; 0 or more is needed.")
+        if self.memory_limit_bytes is not None and self.memory_limit_bytes <= 0:
+            raise InvalidArgumentError(f"The memory limit is {self.memory_limit_bytes} bytes; give more than 0.")
+        if self.scheduler not in (THREADS, PROCESSES) and "://" not in self.scheduler:
+            raise InvalidArgumentError(
+                f"Unknown scheduler {self.scheduler!r}; use {THREADS}, {PROCESSES} or an address such as tcp://host:8786."
+            )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the fields are scored by workers of a scheduler that this run does not own."""
+        return "://" in self.scheduler
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """Bytes that scoring takes; figures measured with `benchmarks/`, rounded up.
+
+    ``base_bytes`` is a process with its libraries loaded, ``per_pixel_bytes`` all arrays alive at the peak per pixel
+    of the native image that is worked on at one time, and ``max_pixels`` the largest part of a field worked on at
+    one time (fields above it go tile by tile).
+    """
+
+    base_bytes: int = 350 * 2**20
+    per_pixel_bytes: float = 24.0
+    max_pixels: int = 4096 * 4096
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """Everything a run needs, fixed before it starts.
+
+    ``tasks`` are in the order of the manifest. ``identity`` is what must be equal for a run to be resumed.
+    ``total_pixels`` is an estimate from a sample of the images and serves the progress display only.
+    """
+
+    manifest: Manifest
+    catalogue: Catalogue
+    pipeline: Pipeline
+    out: Path
+    settings: RunSettings
+    tasks: tuple[FieldTask, ...]
+    plane: PlaneChoice
+    optics_profile: str
+    identity: Mapping[str, str]
+    total_pixels: int
+    peak_memory_bytes: int
+
+    @property
+    def labels_folder(self) -> Path:
+        """Where the labels of the fields go."""
+        return self.out / "labels"
+
+    @property
+    def work_folder(self) -> Path:
+        """Where intermediate files lie until the run is complete."""
+        return self.out / ".work"
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def plan_run(
+    manifest: Manifest,
+    catalogue: Catalogue,
+    pipeline: Pipeline,
+    out: Path,
+    *,
+    settings: RunSettings | None = None,
+    plane: PlaneChoice | None = None,
+    optics_profile: str = "standard",
+    memory: MemoryModel | None = None,
+) -> RunPlan:
+    """Turn a manifest into the ordered tasks of a run, and check that the run can work.
+
+    Parameters
+    ----------
+    manifest, catalogue, pipeline
+        What to score, the vessels it may name, and how to score.
+    out
+        The run folder; nothing is written here by planning.
+    settings, plane, memory
+        How to execute, which plane of multi-page files, what scoring costs; defaults serve.
+    optics_profile
+        Of the catalogue: which layers the microscope reaches.
+
+    Raises
+    ------
+    InvalidDataError
+        If the manifest is empty or contradicts itself or the catalogue; every contradiction is in the message.
+    InvalidArgumentError
+        If a vessel type is unknown, the run folder would hold or lie in a raw image, or memory will not suffice.
+    """
+    settings = settings or RunSettings()
+    plane = plane or PlaneChoice()
+    out = out.absolute()
+    _check_rows(manifest, catalogue)
+    for name in sorted({row.vessel_type for row in manifest.rows}):
+        catalogue.get(name).reachable_layers(optics_profile)  # now, not after hours of scoring
+    _check_out_is_no_image(manifest, out)
+    tasks = tuple(_task(row, manifest, pipeline, out, plane) for row in manifest.rows)
+    _check_unique(tasks)
+    shapes = probe_shapes(tuple(task.source for task in tasks), plane)
+    memory = memory or MemoryModel()
+    check_memory(shapes, settings, memory)
+    mean_pixels = sum(h * w for h, w in shapes) / len(shapes) if shapes else 0.0
+    return RunPlan(
+        manifest=manifest,
+        catalogue=catalogue,
+        pipeline=pipeline,
+        out=out,
+        settings=settings,
+        tasks=tasks,
+        plane=plane,
+        optics_profile=optics_profile,
+        identity=run_identity(manifest, catalogue, pipeline, plane) | {"optics profile": optics_profile},
+        total_pixels=round(mean_pixels * len(tasks)),
+        peak_memory_bytes=estimate_peak_memory(shapes, settings, memory),
+    )
+
+
+def field_key(row: ManifestRow) -> str:
+    """Return the name under which the files of a field are kept.
+
+    Lower-case letters, digits and dashes only, at most 71 characters, so that it is a legal and distinct file name on
+    Windows, macOS and Linux; ends in a hash of the path as the manifest writes it, so it does not depend on where the
+    folder lies or on the other rows.
+    """
+    name = row.field or Path(row.path).stem
+    text = f"{row.vessel_id}-l{row.layer:02d}-{name}"
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text)[:_MAX_SLUG].strip("-")
+    digest = hashlib.sha256(row.path.encode()).hexdigest()[:_HASH_DIGITS]
+    return f"{slug}-{digest}" if slug else digest
+
+
+def run_identity(manifest: Manifest, catalogue: Catalogue, pipeline: Pipeline, plane: PlaneChoice) -> dict[str, str]:
+    """Return what decides the result of a run besides the pixels: name to value or sha256."""
+    rows = json.dumps([asdict(row) for row in manifest.rows], sort_keys=True)
+    vessel_types = sorted({row.vessel_type for row in manifest.rows})
+    vessels = "\n".join(f"{name}: {catalogue.get(name).model_dump_json()}" for name in vessel_types)
+    return {
+        "manifest": hashlib.sha256(rows.encode()).hexdigest(),
+        "vessel types": hashlib.sha256(vessels.encode()).hexdigest(),
+        "pipeline": pipeline.sha256,
+        "plane": json.dumps(asdict(plane), sort_keys=True),
+        "version of msc-vision": __version__,
+        **{f"version of {name}": version(name) for name in DECIDING_PACKAGES},
+    }
+
+
+def probe_shapes(paths: Sequence[Path], plane: PlaneChoice) -> tuple[tuple[int, int], ...]:
+    """Return height and width of the largest files and of an even sample of the others; unreadable ones are left out.
+
+    Only headers are read. What is wrong with an unreadable file is said when the field is scored.
+    """
+    from msc_vision.io.images import open_image
+
+    shapes = []
+    for path in _sample(paths):
+        try:
+            with open_image(path, plane) as image:
+                shapes.append(image.info.shape)
+        except (MscVisionError, OSError) as err:
+            logger.debug("Not used for the estimate: %s", err)
+    return tuple(shapes)
+
+
+def estimate_peak_memory(
+    shapes: Iterable[tuple[int, int]], settings: RunSettings, memory: MemoryModel
+) -> int:
+    """Return the bytes a run needs at its peak: it follows from tile size and workers, not from image or folder size."""
+    largest = max((height * width for height, width in shapes), default=0)
+    at_once = min(largest, memory.max_pixels) * memory.per_pixel_bytes
+    processes = settings.workers + 1 if settings.scheduler == PROCESSES else 1
+    return round(processes * memory.base_bytes + settings.workers * at_once)
+
+
+def available_memory() -> int:
+    """Return the bytes this process may still take, given the machine and a Linux container limit."""
+    free = int(psutil.virtual_memory().available)
+    for limit_file, used_file in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limit, used = Path(limit_file).read_text().strip(), Path(used_file).read_text().strip()
+        except OSError:
+            continue  # not Linux, or another version of control groups
+        if limit.isdigit():
+            free = min(free, max(0, int(limit) - int(used)))
+    return free
+
+
+def check_memory(
+    shapes: Sequence[tuple[int, int]],
+    settings: RunSettings,
+    memory: MemoryModel,
+    available: Callable[[], int] = available_memory,
+) -> None:
+    """Refuse a run whose estimated peak exceeds the memory limit; workers of a remote scheduler are not ours to check.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With the estimate, the limit and the number of workers that would fit.
+    """
+    if settings.is_remote:
+        return
+    limit = settings.memory_limit_bytes
+    allowed, what = (limit, "the memory limit") if limit is not None else (available(), "free memory")
+    needed = {n: estimate_peak_memory(shapes, replace(settings, workers=n), memory) for n in (1, settings.workers)}
+    if needed[settings.workers] <= allowed:
+        return
+    if needed[1] <= allowed:
+        step = (needed[settings.workers] - needed[1]) / (settings.workers - 1)
+        advice = f"use at most {1 + int((allowed - needed[1]) / step)} workers instead of {settings.workers}"
+    else:
+        advice = f"even one worker needs {_gib(needed[1])}, so raise the limit or free memory"
+    raise InvalidArgumentError(
+        f"The run needs about {_gib(needed[settings.workers])} but {what} is {_gib(allowed)}: {advice}."
+    )
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB"
+
+
+def _task(row: ManifestRow, manifest: Manifest, pipeline: Pipeline, out: Path, plane: PlaneChoice) -> FieldTask:
+    key = field_key(row)
+    return FieldTask(
+        key=key,
+        source=manifest.image_path(row).absolute(),
+        row=row,
+        pipeline=pipeline,
+        labels_path=out / "labels" / f"{key}.ome.zarr",
+        objects_path=out / ".work" / "objects" / f"{key}.npy",
+        plane=plane,
+    )
+
+
+def _check_rows(manifest: Manifest, catalogue: Catalogue) -> None:
+    """Refuse what would make a roll-up wrong; a bad image file is no reason, it costs its own field only."""
+    if not manifest.rows:
+        raise InvalidDataError(f"{manifest.folder}: the manifest lists no field; check the folder or the manifest.")
+    problems = [
+        *_layer_problems(manifest, catalogue),
+        *_vessel_problems(manifest, catalogue),
+        *_repeat_problems(manifest),
+    ]
+    if problems:
+        more = f"; and {len(problems) - _MAX_NAMED} more" if len(problems) > _MAX_NAMED else ""
+        raise InvalidDataError(f"{manifest.folder}: {'; '.join(problems[:_MAX_NAMED])}{more}. Correct the manifest.")
+
+
+def _layer_problems(manifest: Manifest, catalogue: Catalogue) -> list[str]:
+    problems = []
+    for number, row in enumerate(manifest.rows, start=1):
+        n_layers = catalogue.get(row.vessel_type).layers
+        if not 1 <= row.layer <= n_layers:
+            problems.append(f"row {number} ({row.path}): layer {row.layer}, but {row.vessel_type} has 1 to {n_layers}")
+    return problems
+
+
+def _vessel_problems(manifest: Manifest, catalogue: Catalogue) -> list[str]:
+    """Return vessels of two types, and vessels that a file system without case would put in one folder."""
+    types: dict[str, set[str]] = defaultdict(set)
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for row in manifest.rows:
+        types[row.vessel_id].add(catalogue.get(row.vessel_type).id)
+        spellings[row.vessel_id.casefold()].add(row.vessel_id)
+    return [
+        *(
+            f"vessel {name} is said to be {' and '.join(sorted(found))}"
+            for name, found in types.items()
+            if len(found) > 1
+        ),
+        *(f"vessels {' and '.join(sorted(s))} differ only in case" for s in spellings.values() if len(s) > 1),
+    ]
+
+
+def _repeat_problems(manifest: Manifest) -> list[str]:
+    counts = Counter(os.path.normcase(manifest.image_path(row).absolute()) for row in manifest.rows)
+    return [f"{path} is listed {n} times" for path, n in counts.items() if n > 1]
+
+
+def _check_unique(tasks: Sequence[FieldTask]) -> None:
+    by_key: dict[str, FieldTask] = {}
+    for task in tasks:
+        other = by_key.setdefault(task.key, task)
+        if other is not task:
+            raise InvalidDataError(f"{task.row.path} and {other.row.path} would get one name, {task.key}; rename one.")
+
+
+def _check_out_is_no_image(manifest: Manifest, out: Path) -> None:
+    """Raw images are never written to, and a Zarr image is a folder a run could be sent into by mistake."""
+    inside = set(out.parents) | {out}
+    for row in manifest.rows:
+        source = manifest.image_path(row).absolute()
+        if source in inside:
+            raise InvalidArgumentError(f"{out} lies in the image {source}; choose a run folder outside the raw data.")
+        if out in source.parents:
+            raise InvalidArgumentError(f"{out} holds the image {source}; choose a run folder of its own.")
+
+
+def _sample(paths: Sequence[Path]) -> list[Path]:
+    by_size = sorted(paths, key=lambda path: (-_size(path), str(path)))
+    step = max(1, len(paths) // _PROBED_SPREAD)
+    return list(dict.fromkeys([*by_size[:_PROBED_LARGEST], *paths[::step][:_PROBED_SPREAD]]))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
