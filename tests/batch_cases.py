@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from scipy import ndimage
-
 from msc_vision.batch.field import FieldTask
 from msc_vision.batch.pipeline import load_pipeline
+from scipy import ndimage
+
 from msc_vision.batch.plan import RunPlan, RunSettings, plan_run
+from msc_vision.batch.run import resume_run, run_folder
 from msc_vision.errors import InvalidDataError
 from msc_vision.io.images import check_pixels, content_sha256, open_image
 from msc_vision.io.labels import write_labels
@@ -140,10 +141,9 @@ def main(arguments: Sequence[str]) -> None:
 
     Says ``ready`` when everything is imported, then waits for a line, so that a test can time what follows.
     """
-    from msc_vision.batch.run import resume_run, run_folder
-
     verb, images, out, workers = arguments
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     sys.stdin.readline()
     plan = plan_of(Path(images), Path(out), workers=int(workers))
     {"run": run_folder, "resume": resume_run}[verb](plan, scorer=plain_score)

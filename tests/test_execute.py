@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from batch_cases import plain_score, plan_of, write_images
+from distributed import LocalCluster
 
+from batch_cases import plain_score, plan_of, write_images
 from msc_vision.batch.execute import DaskExecutor, ThreadExecutor, attempt, executor_for
 from msc_vision.batch.plan import RunSettings
 from msc_vision.batch.run import run_folder
@@ -142,7 +143,7 @@ def test_out_of_memory_is_a_failed_field_that_may_be_tried_again(plan):
 
 
 def test_a_full_disk_stops_everything(plan):
-    with pytest.raises(OutputError, match="cannot be written \\(No space left on device\\)"):
+    with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\)"):
         list(ThreadExecutor(2).outcomes(plan.tasks, full_score))
 
 
@@ -199,8 +200,6 @@ def test_processes_stop_for_a_full_disk_and_map_tiles(plan):
 
 @pytest.mark.slow
 def test_workers_of_a_scheduler_elsewhere_score_too(folder, tmp_path):
-    from distributed import LocalCluster
-
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         plan = plan_of(folder, tmp_path / "RUN", scheduler=cluster.scheduler_address)
         assert run_folder(plan, scorer=plain_score).n_scored == 4
@@ -210,5 +209,5 @@ def test_an_address_where_nothing_answers_is_one_clear_line(plan, monkeypatch):
     monkeypatch.setattr("msc_vision.batch.execute.CONNECT_TIMEOUT_S", 0.5)
     executor = executor_for(RunSettings(scheduler="tcp://127.0.0.1:9"), plan.out)
     assert isinstance(executor, DaskExecutor)
-    with pytest.raises(InvalidArgumentError, match="No Dask scheduler answers at tcp://127.0.0.1:9"):
+    with pytest.raises(InvalidArgumentError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9"):
         list(executor.outcomes(plan.tasks, plain_score))

@@ -1,5 +1,7 @@
 """The journal keeps what was recorded, whatever happens to the process that writes it."""
 
+import dataclasses
+import json
 import math
 import os
 import sqlite3
@@ -9,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from batch_cases import plan_of, write_images
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batch_cases import plan_of, write_images
 from msc_vision.batch.execute import Outcome
 from msc_vision.batch.journal import FileStamp, Journal, file_stamp, run_lock, score_from_json
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
@@ -48,9 +50,6 @@ def test_what_is_recorded_comes_back_in_manifest_order(tmp_path, tasks):
 
 @given(st.floats(allow_nan=False), st.dictionaries(st.text(max_size=9), st.floats(allow_nan=False), max_size=4))
 def test_figures_come_back_to_the_last_bit(value, quality):
-    import dataclasses
-    import json
-
     score = FieldScore("k", "p", "scored", confluency_percent=value, quality=quality)
     back = score_from_json(json.dumps(dataclasses.asdict(score)))
     assert back == score
@@ -117,7 +116,7 @@ def test_a_journal_that_cannot_grow_says_so_and_stays_readable(tmp_path, tasks):
     with Journal.create(tmp_path, tasks, {}) as journal:
         journal.record(Outcome(score_of(tasks[0])), None)
         journal._connection.execute("PRAGMA max_page_count = 1")
-        with pytest.raises(OutputError, match="journal cannot be written .*full.*--resume"):
+        with pytest.raises(OutputError, match=r"journal cannot be written .*full.*--resume"):
             for _ in range(100):
                 journal.record(Outcome(score_of(tasks[1], reason="x" * 50_000)), None)
     with Journal.open(tmp_path) as journal:

@@ -8,15 +8,18 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import batch_cases
 import numpy as np
 import pytest
 import tifffile
-from batch_cases import cell_image, differing_files, plain_score, plan_of, write_images
+from msc_vision.batch.pipeline import load_pipeline
 
-from msc_vision.batch.run import resume_run, run_folder
+import batch_cases
+from batch_cases import cell_image, differing_files, plain_score, plan_of, write_images
+from msc_vision.batch.plan import plan_run
+from msc_vision.batch.run import recorded_manifest, resume_run, run_folder
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
+from msc_vision.vessels import load_catalogue
 
 N_KILLS = 20
 
@@ -237,7 +240,7 @@ def test_a_new_time_stamp_alone_is_no_change(own_images, tmp_path):
 def test_an_image_of_a_complete_run_that_changed_is_an_error(own_images, tmp_path):
     run_folder(plan_of(own_images, tmp_path / "RUN"), scorer=plain_score)
     tifffile.imwrite(own_images / "L01" / "field_00.tif", cell_image(77, 128))
-    with pytest.raises(InvalidDataError, match="field_00.tif has changed since the run .* was complete"):
+    with pytest.raises(InvalidDataError, match=r"field_00.tif has changed since the run .* was complete"):
         resume_run(plan_of(own_images, tmp_path / "RUN"), scorer=plain_score)
 
 
@@ -252,10 +255,20 @@ def test_a_file_that_was_half_copied_is_scored_once_it_is_whole(own_images, tmp_
     assert differing_files(tmp_path / "FRESH", tmp_path / "RUN") == []
 
 
+def test_the_manifest_of_a_run_is_at_hand_for_resuming_it(own_images, tmp_path):
+    assert recorded_manifest(tmp_path / "RUN") is None
+    interrupted_run(own_images, tmp_path / "RUN")
+    (own_images / "L02" / "late.tif").write_bytes((own_images / "L02" / "field_01.tif").read_bytes())
+    manifest = recorded_manifest(tmp_path / "RUN")
+    assert len(manifest.rows) == 4
+    plan = plan_run(manifest, load_catalogue(), load_pipeline("contrast"), tmp_path / "RUN")
+    assert resume_run(plan, scorer=plain_score).n_done_before == 3
+
+
 def test_another_manifest_is_refused_and_named(own_images, tmp_path):
     interrupted_run(own_images, tmp_path / "RUN")
     (own_images / "L02" / "late.tif").write_bytes((own_images / "L02" / "field_01.tif").read_bytes())
-    with pytest.raises(InvalidArgumentError, match="cannot be resumed, because this differs: manifest \\(was"):
+    with pytest.raises(InvalidArgumentError, match=r"cannot be resumed, because this differs: manifest \(was"):
         resume_run(plan_of(own_images, tmp_path / "RUN"), scorer=plain_score)
 
 
@@ -263,7 +276,7 @@ def test_everything_that_differs_is_named(own_images, tmp_path):
     interrupted_run(own_images, tmp_path / "RUN")
     plan = plan_of(own_images, tmp_path / "RUN")
     other = replace(plan, identity={**plan.identity, "pipeline": "0" * 64, "version of numpy": "0.1"})
-    with pytest.raises(InvalidArgumentError, match="pipeline \\(was .*, is 000000000000…\\), version of numpy .*is 0.1"):
+    with pytest.raises(InvalidArgumentError, match=r"pipeline \(was .*, is 000000000000…\), version of numpy .*is 0.1"):
         resume_run(other, scorer=plain_score)
 
 

@@ -1,8 +1,6 @@
 """A run from images to a complete run folder, and everything that must not stop it."""
 
 import json
-import logging
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -11,15 +9,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from batch_cases import differing_files, manifest_of, plain_score, plan_of, result_bytes, write_images
-
 from msc_vision.batch.pipeline import load_pipeline
-from msc_vision.batch.plan import MemoryModel, RunSettings, check_memory, field_key, plan_run
+
+from batch_cases import differing_files, manifest_of, plain_score, plan_of, result_bytes, write_images
+from msc_vision.batch.plan import MemoryModel, RunSettings, check_memory, estimate_peak_memory, field_key, plan_run
 from msc_vision.batch.progress import PlainProgress, duration
 from msc_vision.batch.run import RunInterruptedError, resume_run, run_folder
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
-from msc_vision.records import Manifest, ManifestRow, PlaneChoice
+from msc_vision.io.images import content_sha256
+from msc_vision.records import Manifest, ManifestRow
 from msc_vision.vessels import load_catalogue
 
 
@@ -116,8 +115,6 @@ def test_one_bad_file_costs_one_field_and_is_named(images, tmp_path):
 def test_raw_images_are_not_written_to(images, finished):
     assert {p.suffix for p in images.rglob("*") if p.is_file()} == {".tif"}
     rows = pq.read_table(finished / "fields.parquet").to_pylist()
-    from msc_vision.io.images import content_sha256
-
     assert all(content_sha256(images / row["path"]) == row["image_sha256"] for row in rows)
 
 
@@ -130,7 +127,7 @@ def test_a_run_folder_is_not_written_over(images, finished):
 
 def test_a_folder_with_other_things_is_refused(images, tmp_path):
     (tmp_path / "thesis.docx").touch()
-    with pytest.raises(InvalidArgumentError, match="not empty \\(it holds thesis.docx\\)"):
+    with pytest.raises(InvalidArgumentError, match=r"not empty \(it holds thesis.docx\)"):
         run_folder(plan_of(images, tmp_path), scorer=plain_score)
 
 
@@ -139,7 +136,7 @@ def test_a_second_run_in_a_busy_folder_is_refused(images, tmp_path):
     met = []
 
     def intruding_score(task, *, tile_map=map):
-        with pytest.raises(OutputError, match="another run is at work here \\(process \\d+ on") as info:
+        with pytest.raises(OutputError, match=r"another run is at work here \(process \d+ on") as info:
             resume_run(plan_of(images, out), scorer=plain_score)
         met.append(info)
         return plain_score(task)
@@ -165,7 +162,7 @@ def test_stopping_from_the_keyboard_says_how_to_go_on(images, finished, tmp_path
             pass
 
     out = tmp_path / "RUN"
-    with pytest.raises(RunInterruptedError, match="Stopped with 3 of 6 fields done.*--resume"):
+    with pytest.raises(RunInterruptedError, match=r"Stopped with 3 of 6 fields done.*--resume"):
         run_folder(plan_of(images, out), progress=Stopping(), scorer=plain_score)
     assert json.loads((out / "run.json").read_text())["state"] == "interrupted"
     summary = resume_run(plan_of(images, out), scorer=plain_score)
@@ -253,8 +250,6 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_what_to_do(limit, mess
 
 
 def test_peak_memory_follows_from_tile_and_workers_not_from_image_size():
-    from msc_vision.batch.plan import estimate_peak_memory
-
     model = MemoryModel(base_bytes=0, per_pixel_bytes=10, max_pixels=1000)
     sizes = [estimate_peak_memory([(side, side)], RunSettings(workers=2), model) for side in (10, 100, 100_000)]
     assert sizes == [2_000, 20_000, 20_000]

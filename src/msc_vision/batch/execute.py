@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -49,12 +49,8 @@ _LOCAL_DASK = {
 }
 
 
-class TileMap(Protocol):
-    """Works like the builtin `map`: applies a function to tiles, and gives the results in order."""
-
-    def __call__(self, function: Callable[..., Any], *tiles: Iterable[Any]) -> Iterator[Any]:
-        """Return the results in the order of the tiles."""
-        ...
+TileMap = Callable[..., Iterator[Any]]
+"""Works like the builtin `map`: applies a function to tiles, and gives the results in the order of the tiles."""
 
 
 class Scorer(Protocol):
@@ -78,7 +74,7 @@ class Outcome:
 class Executor(Protocol):
     """Something that scores fields."""
 
-    def outcomes(self, tasks: Sequence[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
+    def outcomes(self, tasks: Iterable[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
         """Yield one outcome per task, as they complete."""
         ...
 
@@ -111,7 +107,7 @@ def attempt(scorer: Scorer, task: FieldTask, tile_map: TileMap) -> Outcome:
         score = failed_score(task, f"Out of memory while scoring ({err or 'MemoryError'}). Use fewer workers.")
     except (OutputError, CancelledError):
         raise
-    except Exception as err:  # noqa: BLE001  # a fault met in one field is recorded there and must not cost the others
+    except Exception as err:  # a fault met in one field is recorded there and must not cost the others
         if isinstance(err, OSError) and err.errno in _FULL_OR_READ_ONLY:
             raise OutputError(f"{err.filename or task.labels_path}: cannot be written ({err.strerror}).") from err
         logger.exception("Scoring %s broke", task.source)
@@ -144,7 +140,7 @@ def opencv_in_one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-# --- threads -----------------------------------------------------------------------------------------------------------
+# --- threads ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +149,7 @@ class ThreadExecutor:
 
     workers: int
 
-    def outcomes(self, tasks: Sequence[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
+    def outcomes(self, tasks: Iterable[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
         """Yield one outcome per task, as they complete; at most two tasks per worker are handed out in advance."""
         waiting = iter(tasks)
         with opencv_in_one_thread(), _Team(self.workers) as team:
@@ -223,7 +219,7 @@ class _Team:
         self._tiles.shutdown(wait=True, cancel_futures=True)
 
 
-# --- processes and remote workers --------------------------------------------------------------------------------------
+# --- processes and remote workers ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +233,7 @@ class DaskExecutor:
     open_client: Callable[[], AbstractContextManager[Any]]
     retries: int
 
-    def outcomes(self, tasks: Sequence[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
+    def outcomes(self, tasks: Iterable[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
         """Yield one outcome per task, as they complete.
 
         Raises
@@ -282,7 +278,7 @@ class _DaskDesk:
 
     def run(self, tasks: Iterable[FieldTask], at_once: int) -> Iterator[tuple[FieldTask, Outcome | None]]:
         """Yield each task with its outcome, or None if its worker died."""
-        from distributed import as_completed
+        from distributed import as_completed  # noqa: PLC0415  (heavy)
 
         waiting = iter(tasks)
         running = {self._submit(task): task for task in islice(waiting, at_once)}
@@ -305,8 +301,8 @@ class _DaskDesk:
         return self._client.submit(_score_in_worker, self._scorer, task, key=key, pure=False)
 
     def _outcome(self, future: Any, task: FieldTask) -> Outcome | None:
-        from distributed import CancelledError as LostFutureError
-        from distributed import KilledWorker
+        from distributed import CancelledError as LostFutureError  # noqa: PLC0415  (heavy)
+        from distributed import KilledWorker  # noqa: PLC0415  (heavy)
 
         try:
             outcome: Outcome = future.result(timeout=CONNECT_TIMEOUT_S)
@@ -328,8 +324,8 @@ def _score_in_worker(scorer: Scorer, task: FieldTask) -> Outcome:
 @contextmanager
 def _local_client(workers: int, memory_limit_bytes: int) -> Iterator[Any]:
     """Start processes with one thread each, each within its share of the memory, and end them afterwards."""
-    import dask.config
-    from distributed import Client, LocalCluster
+    import dask.config  # noqa: PLC0415  (heavy)
+    from distributed import Client, LocalCluster  # noqa: PLC0415  (heavy)
 
     with (
         dask.config.set(_LOCAL_DASK),
@@ -356,7 +352,7 @@ def _remote_client(address: str, out: Path) -> Iterator[Any]:
     InvalidArgumentError
         If nothing answers, no worker is there, or the workers cannot do this run.
     """
-    from distributed import Client
+    from distributed import Client  # noqa: PLC0415  (heavy)
 
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)

@@ -263,7 +263,8 @@ class Journal:
 def score_from_json(text: str) -> FieldScore:
     """Return the score that `record` wrote; tuples come back as tuples."""
     values: dict[str, Any] = json.loads(text)
-    return FieldScore(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return FieldScore(**values)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from msc_vision import __version__
 from msc_vision.batch.field import FieldTask
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
+from msc_vision.io.images import open_image
 from msc_vision.records import Manifest, ManifestRow, PlaneChoice
 from msc_vision.vessels import Catalogue
 
@@ -33,6 +34,13 @@ _HASH_DIGITS = 10
 _PROBED_LARGEST = 4
 _PROBED_SPREAD = 28
 _MAX_NAMED = 5
+
+
+def available_cores() -> int:
+    """Return how many CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class RunSettings:
         How often a field whose worker process died is tried again before it becomes `failed`.
     """
 
-    workers: int = field(default_factory=lambda: available_cores())
+    workers: int = field(default_factory=available_cores)
     scheduler: str = THREADS
     memory_limit_bytes: int | None = None
     retries: int = 2
@@ -118,13 +126,6 @@ class RunPlan:
     def work_folder(self) -> Path:
         """Where intermediate files lie until the run is complete."""
         return self.out / ".work"
-
-
-def available_cores() -> int:
-    """Return how many CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0)) or 1
-    return os.cpu_count() or 1
 
 
 def plan_run(
@@ -221,8 +222,6 @@ def probe_shapes(paths: Sequence[Path], plane: PlaneChoice) -> tuple[tuple[int, 
 
     Only headers are read. What is wrong with an unreadable file is said when the field is scored.
     """
-    from msc_vision.io.images import open_image
-
     shapes = []
     for path in _sample(paths):
         try:
@@ -233,10 +232,8 @@ def probe_shapes(paths: Sequence[Path], plane: PlaneChoice) -> tuple[tuple[int, 
     return tuple(shapes)
 
 
-def estimate_peak_memory(
-    shapes: Iterable[tuple[int, int]], settings: RunSettings, memory: MemoryModel
-) -> int:
-    """Return the bytes a run needs at its peak: it follows from tile size and workers, not from image or folder size."""
+def estimate_peak_memory(shapes: Iterable[tuple[int, int]], settings: RunSettings, memory: MemoryModel) -> int:
+    """Return the bytes a run needs at its peak, which follow from tile size and workers, not from the folder."""
     largest = max((height * width for height, width in shapes), default=0)
     at_once = min(largest, memory.max_pixels) * memory.per_pixel_bytes
     processes = settings.workers + 1 if settings.scheduler == PROCESSES else 1

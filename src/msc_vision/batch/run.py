@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -42,8 +42,8 @@ from msc_vision.batch.store import (
 )
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
 from msc_vision.io.images import content_sha256
-from msc_vision.io.manifest import write_manifest
-from msc_vision.records import FieldScore
+from msc_vision.io.manifest import read_manifest, write_manifest
+from msc_vision.records import FieldScore, Manifest
 from msc_vision.statistics.rollup import LayerEstimate, ScoredField, VesselEstimate, layer_estimates, vessel_estimates
 
 logger = logging.getLogger(__name__)
@@ -129,6 +129,23 @@ def resume_run(plan: RunPlan, *, progress: RunProgress | None = None, scorer: Sc
         remove_leftovers(plan.out, journal.keys())
         journal.reopen(_fields_to_redo(plan, journal))
         return _work(plan, journal, progress or NullProgress(), scorer)
+
+
+def recorded_manifest(out: Path) -> Manifest | None:
+    """Return the manifest with which a run was begun, for resuming it; None if the run was cut off before that.
+
+    Raises
+    ------
+    InvalidDataError
+        If the copy in the run folder is damaged.
+    """
+    if not (out / MANIFEST_NAME).is_file() or not (out / RUN_NAME).is_file():
+        return None
+    try:
+        folder = Path(json.loads((out / RUN_NAME).read_text(encoding="utf-8"))["images_folder"])
+    except (ValueError, KeyError, TypeError) as err:
+        raise InvalidDataError(f"{out / RUN_NAME}: no record of a run ({err}); check it with `verify`.") from err
+    return replace(read_manifest(out / MANIFEST_NAME), folder=folder)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -286,7 +303,8 @@ def _prepare(plan: RunPlan, journal: Journal) -> None:
         for folder in (plan.labels_folder, plan.work_folder / "objects"):
             folder.mkdir(parents=True, exist_ok=True)
     with as_output_error(plan.out / MANIFEST_NAME):
-        write_manifest(plan.manifest, plan.out / MANIFEST_NAME)
+        # Word for word, not rebased to its new place: the evidence of what was asked for; run.json has the folder.
+        write_manifest(replace(plan.manifest, folder=plan.out), plan.out / MANIFEST_NAME)
     write_json(plan.out / RUN_NAME, run_record(plan, journal, state=RUNNING))
 
 
@@ -363,7 +381,7 @@ def _note_interruption(plan: RunPlan, journal: Journal, clock: _Clock) -> None:
 
 
 def run_record(plan: RunPlan, journal: Journal, *, state: str) -> dict[str, Any]:
-    """Return the content of run.json. Times and the machine are in ``timing``, ``execution`` and ``environment`` only."""
+    """Return the content of run.json; times and the machine stand in ``timing``, ``execution``, ``environment``."""
     meta = journal.meta
     settings = {
         "pipeline": {"sha256": plan.pipeline.sha256, "content": plan.pipeline.model_dump(mode="json")},

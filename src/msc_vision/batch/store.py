@@ -146,7 +146,7 @@ def remove_leftovers(out: Path, keys: Iterable[str]) -> None:
     """Remove what killed workers left behind: everything half-written, and labels of no field of this run."""
     expected = {f"{key}{LABELS_SUFFIX}" for key in keys}
     with as_output_error(out):
-        drafts = [*out.glob(f"*{_TEMPORARY}"), *(out / OBJECTS_NAME).rglob(f"*{_TEMPORARY}")]
+        drafts = [*out.glob(f"*{_TEMPORARY}"), *out.glob(".*.tmp"), *(out / OBJECTS_NAME).rglob(f"*{_TEMPORARY}")]
         labels = [path for path in _children(out / LABELS_NAME) if path.name not in expected]
         staged = [path for path in _children(out / WORK_NAME / "objects") if path.suffix != ".npy"]
     for path in (*drafts, *labels, *staged):

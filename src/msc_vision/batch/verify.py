@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -24,8 +25,8 @@ from msc_vision.batch.store import (
     VESSELS_NAME,
     WORK_NAME,
     canonical_sha256,
-    file_sha256,
     fields_columns,
+    file_sha256,
     record_columns,
 )
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
@@ -120,8 +121,6 @@ def _read_table(path: Path) -> pa.Table | None:
 
 def _load_json(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[Complaint]]:
     """Return the content of a JSON file and what its schema says about it."""
-    import jsonschema
-
     schema = json.loads((Path(__file__).parent / "data" / _SCHEMAS[name]).read_text(encoding="utf-8"))
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
