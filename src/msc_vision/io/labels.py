@@ -109,7 +109,8 @@ def write_labels(
     height, width = foreground.shape
     meta = LabelsMeta((height, width), _as_shape(image_shape), factor, pixel_size_um)
     files = dict(_metadata_files(Path(path).name, meta))
-    for kind, image in (("foreground", foreground.view(np.uint8)), ("instances", labels)):
+    pixels: dict[Kind, NDArray[Any]] = {"foreground": foreground.view(np.uint8), "instances": labels}
+    for kind, image in pixels.items():
         for level in range(len(meta.level_shapes())):
             files.update(_chunk_files(f"labels/{kind}/{level}", image, DTYPES[kind]))
             image = image[::2, ::2]  # noqa: PLW2901
@@ -246,7 +247,8 @@ class LabelsWriter:
             If it cannot be written.
         """
         self._check_aligned(region)
-        for kind, image in (("foreground", foreground), ("instances", labels)):
+        given: dict[Kind, NDArray[Any] | None] = {"foreground": foreground, "instances": labels}
+        for kind, image in given.items():
             if image is None:
                 continue
             _check_image(kind, image, region.shape)
@@ -258,6 +260,10 @@ class LabelsWriter:
         """Return what was written for a region, before the commit."""
         foreground = _read_region(self._folder, "foreground", 0, self.meta.shape, region)
         return foreground.view(np.bool_), _read_region(self._folder, "instances", 0, self.meta.shape, region)
+
+    def read_foreground(self, region: Region) -> NDArray[np.bool_]:
+        """Return the foreground that was written for a region, before its instances are."""
+        return _read_region(self._folder, "foreground", 0, self.meta.shape, region).view(np.bool_)
 
     def map_labels(self, lookup: NDArray[np.int32]) -> None:
         """Replace each label ``i`` by ``lookup[i]``, chunk by chunk: for objects that meet at seams.
@@ -386,7 +392,8 @@ def _chunk_files(
         block = image[y * CHUNK_PX : (y + 1) * CHUNK_PX, x * CHUNK_PX : (x + 1) * CHUNK_PX]
         if block.shape != chunk:  # Zarr pads the chunks at the lower and right edge
             block = np.pad(block, [(0, full - n) for full, n in zip(chunk, block.shape, strict=True)])
-        encoded = imagecodecs.zstd_encode(np.ascontiguousarray(block, dtype=dtype), level=ZSTD_LEVEL)
+        contiguous = np.ascontiguousarray(block, dtype=dtype)
+        encoded = imagecodecs.zstd_encode(contiguous.data, level=ZSTD_LEVEL)  # type: ignore[arg-type]
         yield f"{at}/c/{first[0] + y}/{first[1] + x}", bytes(encoded)
 
 
@@ -429,7 +436,7 @@ def _read_json(path: Path, name: str) -> Any:
 def _parse_meta(path: Path, root: Any) -> LabelsMeta:
     try:
         stored = root["attributes"]["msc_vision"]
-        shape, image_shape = (tuple(map(int, stored[key])) for key in ("shape", "image_shape"))
+        shape, image_shape = (_as_shape(stored[key]) for key in ("shape", "image_shape"))
         size = stored["pixel_size_um"]
         return LabelsMeta(shape, image_shape, int(stored["factor"]), None if size is None else float(size))
     except (KeyError, TypeError, ValueError) as err:  # InvalidArgumentError is a ValueError
@@ -456,7 +463,7 @@ def _metadata_files(name: str, meta: LabelsMeta) -> Iterator[tuple[str, bytes]]:
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1).encode()
+    return json.dumps(document).encode()  # without indent: the compiled encoder is ten times faster
 
 
 def _group(attributes: Mapping[str, Any]) -> bytes:

@@ -1,0 +1,473 @@
+"""One field from its file to its score and labels: the unit of work that runs, workers and commands share.
+
+An ordinary field is worked on whole. A large one goes strip by strip and tile by tile through the same functions, each
+tile read with the surroundings that the filters reach, so the result is the same and memory follows from the tile.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from msc_vision.batch.pipeline import Pipeline, ScaleSettings
+from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
+from msc_vision.imaging.artefacts import judgeable_mask
+from msc_vision.imaging.normalise import IntensityScale, intensity_scale, to_working, working_factor
+from msc_vision.imaging.overview import BLOCK_PX, Overview, OverviewBuilder, overview_factor
+from msc_vision.imaging.quality import judge_field
+from msc_vision.io.images import FieldImage, check_pixels, content_sha256, open_image
+from msc_vision.io.labels import LabelsWriter, labels_sha256, write_labels
+from msc_vision.records import FieldScore, ImageInfo, ManifestRow, PlaneChoice, QualityReport, Region
+from msc_vision.segmentation.contrast import (
+    ContrastFilter,
+    ContrastLevels,
+    contrast_filter,
+    contrast_levels,
+    foreground_mask,
+    texture,
+    texture_histogram,
+)
+from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, label_parts, tile_parts
+
+OVERVIEW_SIDE_PX = 2048
+STRIP_ROWS_PX = 1024  # fixed, so that an overview never depends on how the rest is cut
+SIZE_TOLERANCE = 0.01
+
+
+TileMap = Callable[..., Iterator[Any]]
+"""Works like the builtin `map` over tiles, results in order; a caller may pass one that uses several threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a large field is cut; none of this can change a score.
+
+    Attributes
+    ----------
+    whole_px : int
+        Fields of up to this many native pixels are worked on whole.
+    tile_px : int
+        Side of a tile in working pixels, a multiple of 1024.
+    """
+
+    whole_px: int = 4096 * 4096
+    tile_px: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse tiles that do not fit the chunks of the label store."""
+        if self.tile_px < LabelsWriter.chunk_px or self.tile_px % LabelsWriter.chunk_px:
+            raise InvalidArgumentError(f"Tile side {self.tile_px} is no multiple of {LabelsWriter.chunk_px} pixels.")
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTask:
+    """One field to be scored: where it is, how, and where its outputs go (None: not written)."""
+
+    key: str
+    source: Path
+    row: ManifestRow
+    pipeline: Pipeline
+    labels_path: Path | None
+    objects_path: Path | None
+    plane: PlaneChoice = PlaneChoice()  # noqa: RUF009  (frozen)
+    tiling: Tiling = Tiling()
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is known of a field before it is measured."""
+
+    info: ImageInfo
+    pixel_size_um: float | None
+    factor: int
+    scale: IntensityScale
+
+    @property
+    def working_shape(self) -> tuple[int, int]:
+        height, width = self.info.shape
+        return -(-height // self.factor), -(-width // self.factor)
+
+    @property
+    def working_pixel_size_um(self) -> float | None:
+        return None if self.pixel_size_um is None else self.pixel_size_um * self.factor
+
+    def native(self, region: Region) -> Region:
+        """Return a region of working pixels in native ones."""
+        height, width = self.info.shape
+        return Region(
+            region.y0 * self.factor,
+            min(region.y1 * self.factor, height),
+            region.x0 * self.factor,
+            min(region.x1 * self.factor, width),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was counted on a judged field."""
+
+    n_foreground: int
+    n_judgeable: int
+    objects: ObjectTable
+    labels_sha256: str | None
+
+
+def score_field(task: FieldTask, *, tile_map: TileMap = map) -> FieldScore:
+    """Score one field and write its labels and its object table.
+
+    Returns
+    -------
+    FieldScore
+        ``scored``, ``rejected`` (cannot be judged) or ``failed`` (cannot be read, contradicts its manifest); the last
+        two with a reason, without a confluency, and without outputs.
+
+    Raises
+    ------
+    OutputError
+        If a result cannot be written: that is the run's problem, not the field's.
+    """
+    try:
+        return _score(task, tile_map)
+    except (InvalidDataError, InvalidArgumentError, UndefinedResultError) as err:
+        return FieldScore(key=task.key, path=task.row.path, status="failed", reason=str(err))
+
+
+def _score(task: FieldTask, tile_map: TileMap) -> FieldScore:
+    sha256 = _checked_sha256(task)
+    with open_image(task.source, task.plane) as image:
+        is_whole = image.info.shape[0] * image.info.shape[1] <= task.tiling.whole_px
+        if is_whole:
+            native = image.read()
+            frame = _frame(task, image.info, lambda: _value_range(native))
+            return _score_whole(task, frame, native, sha256)
+        frame = _frame(task, image.info, lambda: _tiled_range(image))
+        return _score_tiled(task, frame, image, sha256, tile_map)
+
+
+def _checked_sha256(task: FieldTask) -> str:
+    """Return the hash of the image, and refuse one that is not the image the manifest speaks of."""
+    sha256 = content_sha256(task.source)
+    if task.row.sha256 is not None and task.row.sha256.lower() != sha256:
+        raise InvalidDataError(
+            f"{task.source}: sha256 differs from the manifest ({sha256[:12]}… against {task.row.sha256[:12]}…);"
+            " the file was changed or damaged since."
+        )
+    return sha256
+
+
+def _frame(task: FieldTask, info: ImageInfo, value_range: Callable[[], tuple[float, float]]) -> _Frame:
+    pixel_size_um = _pixel_size_um(task, info)
+    settings = task.pipeline.scale
+    factor = (
+        _factor_of_unknown(info.shape, settings)
+        if pixel_size_um is None
+        else working_factor(pixel_size_um, settings.target_um)
+    )
+    dtype = np.dtype(info.dtype)
+    scale = intensity_scale(dtype, value_range() if dtype.kind == "f" else (0.0, 0.0))
+    return _Frame(info, pixel_size_um, factor, scale)
+
+
+def _pixel_size_um(task: FieldTask, info: ImageInfo) -> float | None:
+    """Return the pixel size of manifest or file, and refuse two that differ by more than one percent."""
+    stated, embedded = task.row.pixel_size_um, info.pixel_size_um
+    if stated is not None and embedded is not None and abs(stated - embedded) > SIZE_TOLERANCE * embedded:
+        raise InvalidDataError(
+            f"{task.source}: pixel size is {stated:g} µm in the manifest but {embedded:g} µm in the file; correct one."
+        )
+    return stated if stated is not None else embedded
+
+
+def _factor_of_unknown(shape: tuple[int, int], settings: ScaleSettings) -> int:
+    """Return the binning of a picture of unknown scale: a camera's field of view is 1 to 2 mm whatever its pixels."""
+    return min(settings.unknown_factor_max, -(-max(shape) // settings.unknown_side_px))
+
+
+def _value_range(native: NDArray[Any]) -> tuple[float, float]:
+    return float(native.min()), float(native.max())
+
+
+def _tiled_range(image: FieldImage) -> tuple[float, float]:
+    ranges = [_value_range(image.read(strip)) for strip in _strips(image.info.shape, STRIP_ROWS_PX)]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def _strips(shape: tuple[int, int], rows: int) -> Iterator[Region]:
+    height, width = shape
+    for y0 in range(0, height, rows):
+        yield Region(y0, min(y0 + rows, height), 0, width)
+
+
+# --- whole fields ----------------------------------------------------------------------------------------------------
+
+
+def _score_whole(task: FieldTask, frame: _Frame, native: NDArray[Any], sha256: str) -> FieldScore:
+    check_pixels(native, task.source)
+    working = to_working(native, frame.factor, frame.scale)
+    builder = _overview_builder(frame)
+    for strip in _strips(frame.working_shape, builder.strip_rows):
+        area = frame.native(strip)
+        builder.add(native[area.y0 : area.y1], working[strip.y0 : strip.y1])
+    overview = builder.build()
+    judgeable, report, notes = _judge(task, overview)
+    if not report.is_judgeable:
+        return _rejected(task, frame, report, notes, sha256)
+    sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
+    mean_level = _mean_level(overview)
+    picture = texture(working, mean_level, sizes)
+    levels = contrast_levels(texture_histogram(picture), mean_level, task.pipeline.contrast)
+    region = Region(0, working.shape[0], 0, working.shape[1])
+    judged = _judgeable_tile(judgeable, overview, region)
+    foreground = foreground_mask(picture, levels, sizes) & judged
+    parts, local = tile_parts(foreground, region, working.shape[1])
+    objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
+    digest = None
+    if task.labels_path is not None:
+        labels = objects.lookups[0][local]
+        digest = write_labels(
+            task.labels_path, foreground.view(np.bool_), labels, frame.pixel_size_um, frame.factor, frame.info.shape
+        )
+    counted = _Measured(cv2.countNonZero(foreground), cv2.countNonZero(judged), objects, digest)
+    return _scored(task, frame, report, notes, sha256, counted, levels)
+
+
+def _overview_builder(frame: _Frame) -> OverviewBuilder:
+    factor = overview_factor(frame.working_shape, OVERVIEW_SIDE_PX)
+    step = BLOCK_PX * factor
+    return OverviewBuilder(
+        factor=factor,
+        working_factor=frame.factor,
+        native_shape=frame.info.shape,
+        pixel_size_um=frame.pixel_size_um,
+        saturation_level=frame.info.saturation_level,
+        scale=frame.scale,
+        dtype=np.dtype(frame.info.dtype),
+        strip_rows=max(1, STRIP_ROWS_PX // step) * step,
+    )
+
+
+def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], QualityReport, tuple[str, ...]]:
+    judgeable, notes = judgeable_mask(overview, task.pipeline.artefacts)
+    return judgeable, judge_field(overview, judgeable, task.pipeline.quality), notes
+
+
+def _mean_level(overview: Overview) -> float:
+    return float(overview.block_mean.mean())
+
+
+def _judgeable_tile(judgeable: NDArray[np.bool_], overview: Overview, region: Region) -> NDArray[np.uint8]:
+    """Return the judgeable mask of a region of working pixels, 0 or 1."""
+    step = overview.factor // overview.working_factor
+    if step == 1:
+        return np.ascontiguousarray(judgeable[region.y0 : region.y1, region.x0 : region.x1]).view(np.uint8)
+    rows, columns = np.arange(region.y0, region.y1) // step, np.arange(region.x0, region.x1) // step
+    return judgeable[np.ix_(rows, columns)].view(np.uint8)
+
+
+# --- large fields ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiled:
+    """What every tile of one field needs; plain values, so that a tile may be worked on in another thread."""
+
+    task: FieldTask
+    frame: _Frame
+    sizes: ContrastFilter
+    mean_level: float
+    overview: Overview
+    judgeable: NDArray[np.bool_]
+
+    def picture(self, region: Region) -> tuple[Any, tuple[slice, slice]]:
+        """Return the texture of a tile with its surroundings, and where the tile lies in it."""
+        height, width = self.frame.working_shape
+        depth = self.sizes.depth_px
+        around = Region(
+            max(region.y0 - depth, 0),
+            min(region.y1 + depth, height),
+            max(region.x0 - depth, 0),
+            min(region.x1 + depth, width),
+        )
+        with open_image(self.task.source, self.task.plane) as image:
+            native = image.read(self.frame.native(around))
+        working = to_working(native, self.frame.factor, self.frame.scale)
+        inner = (
+            slice(region.y0 - around.y0, region.y1 - around.y0),
+            slice(region.x0 - around.x0, region.x1 - around.x0),
+        )
+        return texture(working, self.mean_level, self.sizes), inner
+
+    def histogram(self, region: Region) -> NDArray[np.int64]:
+        """Return the texture histogram of a tile."""
+        picture, inner = self.picture(region)
+        return texture_histogram(picture.cropped(*inner))
+
+    def judged(self, region: Region) -> NDArray[np.uint8]:
+        """Return the judgeable mask of a tile."""
+        return _judgeable_tile(self.judgeable, self.overview, region)
+
+
+def _score_tiled(task: FieldTask, frame: _Frame, image: FieldImage, sha256: str, tile_map: TileMap) -> FieldScore:
+    overview = _tiled_overview(task, frame, image)
+    judgeable, report, notes = _judge(task, overview)
+    if not report.is_judgeable:
+        return _rejected(task, frame, report, notes, sha256)
+    sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
+    tiled = _Tiled(task, frame, sizes, _mean_level(overview), overview, judgeable)
+    tiles = list(_tiles(frame.working_shape, task.tiling.tile_px))
+    counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
+    levels = contrast_levels(counts, tiled.mean_level, task.pipeline.contrast)
+    counted = _measure_tiles(tiled, levels, tiles, tile_map)
+    return _scored(task, frame, report, notes, sha256, counted, levels)
+
+
+def _tiles(shape: tuple[int, int], tile_px: int) -> Iterator[Region]:
+    height, width = shape
+    for y0 in range(0, height, tile_px):
+        for x0 in range(0, width, tile_px):
+            yield Region(y0, min(y0 + tile_px, height), x0, min(x0 + tile_px, width))
+
+
+def _tiled_overview(task: FieldTask, frame: _Frame, image: FieldImage) -> Overview:
+    builder = _overview_builder(frame)
+    for strip in _strips(frame.working_shape, builder.strip_rows):
+        native = image.read(frame.native(strip))
+        builder.add(native, to_working(native, frame.factor, frame.scale))
+    overview = builder.build()
+    check_pixels(overview.image, task.source)
+    return overview
+
+
+def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], tile_map: TileMap) -> _Measured:
+    """Segment tile by tile; objects are joined at the seams before their labels are written."""
+    frame, target = tiled.frame, tiled.task.labels_path
+    width = frame.working_shape[1]
+
+    def masked(region: Region) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        picture, (rows, columns) = tiled.picture(region)
+        judged = tiled.judged(region)
+        mask = foreground_mask(picture, levels, tiled.sizes)[rows, columns]
+        return np.ascontiguousarray(mask) & judged, judged
+
+    def joined(parts: list[TileParts]) -> ObjectTable:
+        return join_parts(parts, frame.working_shape, frame.factor, frame.info.shape, frame.pixel_size_um)
+
+    if target is None:
+
+        def count(region: Region) -> tuple[TileParts, int]:
+            foreground, judged = masked(region)
+            return tile_parts(foreground, region, width)[0], cv2.countNonZero(judged)
+
+        found = list(tile_map(count, tiles))
+        objects = joined([parts for parts, _ in found])
+        return _Measured(_n_foreground(objects), sum(n for _, n in found), objects, None)
+
+    with LabelsWriter(target, frame.working_shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
+
+        def segment(region: Region) -> tuple[TileParts, int]:
+            foreground, judged = masked(region)
+            writer.write_tile(region, foreground.view(np.bool_), None)
+            return tile_parts(foreground, region, width)[0], cv2.countNonZero(judged)
+
+        def number(region: Region, lookup: NDArray[np.int32]) -> None:
+            foreground = writer.read_foreground(region)
+            writer.write_tile(region, None, lookup[label_parts(foreground.view(np.uint8))])
+
+        found = list(tile_map(segment, tiles))
+        objects = joined([parts for parts, _ in found])
+        for _ in tile_map(number, tiles, objects.lookups):
+            pass
+    n_judgeable = sum(n for _, n in found)
+    return _Measured(_n_foreground(objects), n_judgeable, objects, labels_sha256(target))
+
+
+def _n_foreground(objects: ObjectTable) -> int:
+    return int(objects.table["area_px"].sum())
+
+
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def _rejected(task: FieldTask, frame: _Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> FieldScore:
+    return FieldScore(
+        key=task.key,
+        path=task.row.path,
+        status="rejected",
+        reason=report.reason,
+        **_common(frame, report, notes, sha256),
+    )
+
+
+def _scored(
+    task: FieldTask,
+    frame: _Frame,
+    report: QualityReport,
+    notes: tuple[str, ...],
+    sha256: str,
+    counted: _Measured,
+    levels: ContrastLevels,
+) -> FieldScore:
+    if counted.n_judgeable == 0:
+        raise UndefinedResultError(f"{task.source}: no judgeable pixel, so confluency is undefined.")
+    if task.objects_path is not None:
+        _save_objects(task.objects_path, counted.objects.table)
+    common = _common(frame, report, notes, sha256)
+    common["quality"] = report.figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
+    pixel = frame.pixel_size_um
+    n_working = frame.working_shape[0] * frame.working_shape[1]
+    judgeable_share = counted.n_judgeable / n_working
+    area_mm2 = None if pixel is None else frame.info.shape[0] * frame.info.shape[1] * pixel**2 / 1e6
+    return FieldScore(
+        key=task.key,
+        path=task.row.path,
+        status="scored",
+        confluency_percent=100.0 * counted.n_foreground / counted.n_judgeable,
+        judgeable_percent=100.0 * judgeable_share,
+        field_area_mm2=area_mm2,
+        judgeable_area_mm2=None if area_mm2 is None else area_mm2 * judgeable_share,
+        n_objects=len(counted.objects.table),
+        labels_sha256=counted.labels_sha256,
+        **common,
+    )
+
+
+def _common(frame: _Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:
+    info = frame.info
+    scale_note = (
+        (f"No pixel size is known: filter sizes assume a picture {frame.working_shape[1]} working pixels wide.",)
+        if frame.pixel_size_um is None
+        else ()
+    )
+    return {
+        "height_px": info.shape[0],
+        "width_px": info.shape[1],
+        "dtype": info.dtype,
+        "pixel_size_um": frame.pixel_size_um,
+        "working_pixel_size_um": frame.working_pixel_size_um,
+        "working_factor": frame.factor,
+        "channel_name": info.channel_name,
+        "time_index": info.time,
+        "z_index": info.z,
+        "quality": dict(report.figures),
+        "flags": report.flags,
+        "notes": (*info.notes, *scale_note, *notes),
+        "image_sha256": sha256,
+    }
+
+
+def _save_objects(path: Path, table: NDArray[np.void]) -> None:
+    """Write an object table in one piece or not at all."""
+    draft = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with draft.open("wb") as stream:
+            np.save(stream, table, allow_pickle=False)
+        draft.replace(path)
+    except OSError as err:
+        draft.unlink(missing_ok=True)
+        raise OutputError(f"{path}: cannot write the object table: {err.strerror or err}.") from err

@@ -1,0 +1,100 @@
+"""An analysis recipe: every setting that may change a score, read from YAML and named by its hash."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msc_vision.errors import InvalidArgumentError
+from msc_vision.imaging.artefacts import ArtefactSettings
+from msc_vision.imaging.quality import QualitySettings
+from msc_vision.resources import resource_path
+from msc_vision.segmentation.contrast import ContrastSettings
+
+
+class ScaleSettings(BaseModel):
+    """How native pixels become working pixels."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target_um: float = Field(1.3, gt=0, description="native pixels are binned as long as they stay at or below this")
+    unknown_side_px: int = Field(1450, ge=64, description="without a pixel size, a camera picture is binned below this")
+    unknown_factor_max: int = Field(4, ge=1, description="but not more: a larger picture is a mosaic")
+
+
+class Pipeline(BaseModel):
+    """An analysis recipe. How a field is cut into tiles is no part of it: that cannot change a score."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    version: str
+    description: str
+    scale: ScaleSettings = ScaleSettings()
+    artefacts: ArtefactSettings = ArtefactSettings()
+    quality: QualitySettings = QualitySettings()
+    contrast: ContrastSettings = ContrastSettings()
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all settings as canonical JSON; the description is no setting."""
+        settings = self.model_dump(mode="json", exclude={"description"})
+        return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def load_pipeline(name_or_path: str | Path) -> Pipeline:
+    """Read a recipe that ships with the package (by name) or a file of one's own (by path).
+
+    A recipe may begin with ``extends: NAME`` and then states only what differs.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such recipe, or it is no YAML, or has unknown keys or values out of range.
+    """
+    path = _find(str(name_or_path))
+    try:
+        return Pipeline.model_validate(_settings(path, seen=()))
+    except ValidationError as err:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
+        raise InvalidArgumentError(f"Recipe {path}: {problems}.") from err
+
+
+def shipped_pipelines() -> tuple[str, ...]:
+    """Return the names of the recipes that ship with the package."""
+    return tuple(sorted(path.stem for path in resource_path("pipelines").glob("*.yaml")))
+
+
+def _find(name: str) -> Path:
+    if name in shipped_pipelines():
+        return resource_path(f"pipelines/{name}.yaml")
+    path = Path(name)
+    if path.is_file():
+        return path
+    raise InvalidArgumentError(f"No recipe {name!r}: give a YAML file or one of {', '.join(shipped_pipelines())}.")
+
+
+def _settings(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path in seen:
+        raise InvalidArgumentError(f"Recipe {path} extends itself.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as err:
+        raise InvalidArgumentError(f"Recipe {path} is no YAML: {' '.join(str(err).split())}.") from err
+    if not isinstance(content, dict):
+        raise InvalidArgumentError(f"Recipe {path} holds no settings.")
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    return _merged(_settings(_find(str(base)), (*seen, path)), content)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        is_group = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merged(base[key], value) if is_group else value
+    return merged

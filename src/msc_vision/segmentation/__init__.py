@@ -1,0 +1,1 @@
+"""Foreground and cells of one field."""

@@ -1,0 +1,260 @@
+"""Foreground by local contrast: the classical path, without a network.
+
+Cells carry texture, bare plastic does not. The texture (standard deviation in a small window over the local mean) is
+compared with that of the bare surface *of the same field*, whose level is read off the histogram of the whole field;
+the mask is then taken back to the cell edge: by the reach of the window, and through the bright phase halo.
+
+Every step works on whole numbers or is a per-pixel comparison, and reaches a known number of pixels, so a tile with
+`ContrastFilter.depth_px` pixels around it gives the same bytes as the whole field.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+LOG_LOW, LOG_HIGH, LOG_STEP = -7.0, 0.0, 0.05
+SAMPLE_STEP_PX = 4
+GRAIN_LEVELS = 768  # grey levels that the field's mean is brought to; 12 bits leave five times that for bright cells
+MAX_LEVEL = 4095
+SurfaceKind = Literal["bare and cells", "bare", "full"]
+
+
+class ContrastSettings(BaseModel):
+    """Settings of the classical path; lengths in µm, contrasts as natural logarithms of sd over mean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    assumed_pixel_size_um: float = Field(1.24, gt=0, description="working pixel taken for filter sizes when unknown")
+    window_um: float = Field(11.0, gt=0, description="side of the texture window: one cell process and its halo")
+    mean_window_um: float = Field(78.0, gt=0, description="side of the window whose mean is the local brightness")
+    bare_margin: float = Field(1.0, gt=0, description="least distance of the limit above the bare surface's texture")
+    between: float = Field(0.6, ge=0, le=1, description="where the limit lies from bare (0) to cells' median (1)")
+    limit_low: float = Field(-4.6, description="the limit never falls below: quantisation of 8-bit images")
+    limit_high: float = Field(-3.0, description="the limit never rises above, unless the bare surface is that rough")
+    full_above: float = Field(-3.9, description="a lowest mode above this is cells: no bare surface is in view")
+    full_drop: float = Field(2.0, gt=0, description="in a full field the limit lies this far below the lowest mode")
+    mode_share: float = Field(0.02, gt=0, lt=1, description="least share of the field that makes a mode")
+    cells_share: float = Field(0.003, gt=0, lt=1, description="less than this above the margin: the surface is bare")
+    bare_rise: float = Field(1.6, gt=0, description="distance of the limit above the mode when the surface is bare")
+    close_um: float = Field(4.0, ge=0, description="gaps of the texture mask up to this radius are closed")
+    retreat_um: float = Field(5.0, ge=0, description="how far the window carries texture beyond the cell edge")
+    halo_um: float = Field(6.5, ge=0, description="widest phase halo taken off outside a cell edge")
+    halo_level: float = Field(0.15, gt=0, description="brightness above the mean that is halo, in units of the limit")
+    hole_um2: float = Field(6000.0, ge=0, description="largest flat cell interior that is filled")
+    hole_length_um: float = Field(80.0, gt=0, description="longest one; also the longest debris")
+    speck_um2: float = Field(60.0, ge=0, description="holes below this are filled even where bright")
+    debris_um2: float = Field(300.0, ge=0, description="smaller objects are debris: a rounded MSC covers 180-300 µm²")
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastLevels:
+    """What the whole field says about its own contrast; natural logarithms of texture.
+
+    Attributes
+    ----------
+    mean_level : float
+        Mean of the field in 16-bit grey values.
+    bare, limit : float
+        Texture of the bare surface (of the lowest mode) and the limit above which a pixel is textured.
+    kind : str
+        What the histogram showed.
+    """
+
+    mean_level: float
+    bare: float
+    limit: float
+    kind: SurfaceKind
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastFilter:
+    """Settings in working pixels for one field."""
+
+    window_px: int
+    mean_window_px: int
+    close_px: int
+    retreat_px: int
+    halo_px: int
+    halo_level: float
+    hole_px2: int
+    length_px: int
+    speck_px2: int
+    debris_px2: int
+
+    @property
+    def depth_px(self) -> int:
+        """Working pixels around a tile that decide about its pixels."""
+        texture = 1 + max(self.window_px, self.mean_window_px) // 2
+        return texture + 2 * self.close_px + self.retreat_px + self.halo_px + 3 * (self.length_px + 2) + 2
+
+
+def contrast_filter(settings: ContrastSettings, working_pixel_size_um: float | None) -> ContrastFilter:
+    """Return the filter sizes in working pixels for a field, of known pixel size or not."""
+    pixel = working_pixel_size_um or settings.assumed_pixel_size_um
+
+    def length(um: float) -> int:
+        return round(um / pixel)
+
+    def area(um2: float) -> int:
+        return round(um2 / pixel**2)
+
+    return ContrastFilter(
+        window_px=max(3, 2 * (length(settings.window_um) // 2) + 1),
+        mean_window_px=min(63, max(15, 2 * (length(settings.mean_window_um) // 2) + 1)),
+        close_px=length(settings.close_um),
+        retreat_px=min(length(settings.retreat_um), max(3, length(settings.window_um)) // 2),
+        halo_px=length(settings.halo_um),
+        halo_level=settings.halo_level,
+        hole_px2=area(settings.hole_um2),
+        length_px=max(8, length(settings.hole_length_um)),
+        speck_px2=area(settings.speck_um2),
+        debris_px2=area(settings.debris_um2),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Texture:
+    """Local variance and mean of a picture, both in squared or plain grey levels times nine (sums of 3 x 3)."""
+
+    variance: NDArray[np.float32]
+    mean: NDArray[np.float32]
+    levels: NDArray[np.uint16]
+
+    def cropped(self, rows: slice, columns: slice) -> "Texture":
+        """Return a part of it, such as a tile without its surroundings."""
+        return Texture(self.variance[rows, columns], self.mean[rows, columns], self.levels[rows, columns])
+
+
+def texture(working: NDArray[np.uint16], mean_level: float, sizes: ContrastFilter) -> Texture:
+    """Return variance and mean of the 3 x 3 smoothed picture in windows around each pixel.
+
+    Parameters
+    ----------
+    working : (Y, X) uint16 array
+    mean_level : float
+        Mean of the whole field, not of this tile.
+    """
+    levels = np.minimum(cv2.multiply(working, (GRAIN_LEVELS / max(mean_level, 1.0), 0, 0, 0)), MAX_LEVEL)
+    centred = cv2.subtract(levels, (float(GRAIN_LEVELS), 0, 0, 0), dtype=cv2.CV_16S)
+    smooth = cv2.boxFilter(centred, cv2.CV_16S, (3, 3), normalize=False)
+    window = (sizes.window_px, sizes.window_px)
+    n = float(sizes.window_px**2)
+    sums = cv2.boxFilter(smooth, cv2.CV_32F, window, normalize=False)
+    squares = cv2.sqrBoxFilter(smooth, cv2.CV_32F, window, normalize=False)
+    variance = cv2.subtract(cv2.multiply(squares, 1 / n), cv2.multiply(sums, sums, scale=1 / n**2))
+    mean = cv2.boxFilter(levels, cv2.CV_32F, (sizes.mean_window_px,) * 2, normalize=False)
+    return Texture(variance, cv2.multiply(mean, 9.0 / sizes.mean_window_px**2), levels)
+
+
+def texture_histogram(picture: Texture) -> NDArray[np.int64]:
+    """Count the logarithm of texture on every fourth row and column, from `LOG_LOW` to `LOG_HIGH`."""
+    step = slice(None, None, SAMPLE_STEP_PX)
+    variance = picture.variance[step, step].astype(np.float64)
+    mean = np.maximum(picture.mean[step, step].astype(np.float64), 9.0)
+    log_texture = 0.5 * np.log(np.maximum(variance, 1e-3) / mean**2)
+    floor = LOG_LOW + 1.0  # JPEG leaves bare surface without any texture; keep that in one class
+    n_bins = round((LOG_HIGH - LOG_LOW) / LOG_STEP)
+    index = np.clip(((np.clip(log_texture, floor, None) - LOG_LOW) / LOG_STEP).astype(np.int64), 0, n_bins - 1)
+    return np.bincount(index.ravel(), minlength=n_bins)
+
+
+def contrast_levels(counts: NDArray[np.int64], mean_level: float, settings: ContrastSettings) -> ContrastLevels:
+    """Read the bare surface's texture and the limit off the histogram of the whole field.
+
+    The lowest mode is the bare surface, unless it is rougher than any bare surface (`full_above`). The limit lies
+    between it and the median of what is clearly above it.
+    """
+    centres: NDArray[np.float64] = LOG_LOW + LOG_STEP * (np.arange(counts.size) + 0.5)
+    share = counts / max(int(counts.sum()), 1)
+    mode = _lowest_mode(share, centres, settings.mode_share)
+    if mode > settings.full_above:
+        return ContrastLevels(mean_level, mode, mode - settings.full_drop, "full")
+    above = np.where(centres > mode + settings.bare_margin, share, 0.0)
+    if above.sum() < settings.cells_share:
+        return ContrastLevels(mean_level, mode, max(mode + settings.bare_rise, settings.limit_low), "bare")
+    cells = float(centres[np.searchsorted(np.cumsum(above), above.sum() / 2)])
+    floor = mode + settings.bare_margin
+    limit = max(floor, mode + settings.between * (cells - mode), settings.limit_low)
+    return ContrastLevels(mean_level, mode, min(limit, max(settings.limit_high, floor)), "bare and cells")
+
+
+def _lowest_mode(share: NDArray[np.float64], centres: NDArray[np.float64], mode_share: float) -> float:
+    """Return the lowest local maximum of the smoothed histogram that holds `mode_share` within half a unit."""
+    smooth = cv2.GaussianBlur(share.reshape(1, -1), (0, 0), 2.5, borderType=cv2.BORDER_CONSTANT).ravel()
+    inner = smooth[1:-1]
+    for i in 1 + np.flatnonzero((inner >= smooth[:-2]) & (inner > smooth[2:])):
+        if share[np.abs(centres - centres[i]) < 0.5].sum() >= mode_share:
+            return float(centres[i])
+    return float(centres[int(np.argmax(smooth))])
+
+
+def foreground_mask(picture: Texture, levels: ContrastLevels, sizes: ContrastFilter) -> NDArray[np.uint8]:
+    """Return the pixels that belong to cells, 0 or 1.
+
+    Parameters
+    ----------
+    picture : Texture
+        Of the tile and `sizes.depth_px` working pixels around it, or of the whole field.
+
+    Returns
+    -------
+    (Y, X) uint8 array
+    """
+    limit = math.exp(levels.limit)
+    squared_limit = cv2.multiply(picture.mean, picture.mean, scale=limit**2)
+    mask = cv2.compare(picture.variance, squared_limit, cv2.CMP_GT) & 1
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(sizes.close_px))
+    if levels.kind == "full":
+        return _fill_holes(mask, sizes.hole_px2, sizes.length_px)
+    bright = _brighter(picture, 1.0 + sizes.halo_level * limit)
+    mask = cv2.erode(mask, _disk(sizes.retreat_px))
+    mask = _peel(mask, bright, sizes.halo_px)
+    mask |= _fill_holes(mask, sizes.hole_px2, sizes.length_px) & (1 - bright)
+    mask = _fill_holes(mask, sizes.speck_px2, sizes.length_px)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(1))
+    return _drop_debris(mask, sizes.debris_px2, sizes.length_px)
+
+
+def _disk(radius_px: int) -> NDArray[np.uint8]:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
+
+
+def _brighter(picture: Texture, ratio: float) -> NDArray[np.uint8]:
+    """Return where a pixel is brighter than the local mean by a ratio, 0 or 1."""
+    limit = cv2.multiply(picture.mean, ratio / 9.0)
+    return cv2.compare(picture.levels.astype(np.float32), limit, cv2.CMP_GT) & 1
+
+
+def _peel(mask: NDArray[np.uint8], bright: NDArray[np.uint8], depth_px: int) -> NDArray[np.uint8]:
+    """Take bright pixels off the mask from outside inwards, at most ``depth_px`` deep: the phase halo."""
+    cross = _disk(1)
+    for _ in range(depth_px):
+        outer = cv2.dilate(1 - mask, cross) & bright & mask
+        mask = mask ^ outer
+    return mask
+
+
+def _fill_holes(mask: NDArray[np.uint8], area_px2: int, length_px: int) -> NDArray[np.uint8]:
+    """Return the mask with its small holes filled; a hole is bounded in area and in length, so its reach is known."""
+    return mask | _small_parts(1 - mask, area_px2, length_px, connectivity=4)
+
+
+def _drop_debris(mask: NDArray[np.uint8], area_px2: int, length_px: int) -> NDArray[np.uint8]:
+    """Return the mask without small objects; long thin ones are processes and stay."""
+    return mask & (1 - _small_parts(mask, area_px2, length_px, connectivity=8))
+
+
+def _small_parts(
+    mask: NDArray[np.uint8], area_px2: int, length_px: int, *, connectivity: Literal[4, 8]
+) -> NDArray[np.uint8]:
+    """Return the connected parts of at most an area and a length."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)
+    length = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
+    is_small = (stats[:, cv2.CC_STAT_AREA] <= area_px2) & (length <= length_px)
+    is_small[0] = False
+    return is_small.view(np.uint8)[labels]
