@@ -139,23 +139,34 @@ def open_image(path: Path | str, plane: PlaneChoice = PlaneChoice()) -> FieldIma
     Raises
     ------
     InvalidDataError
-        If the file is missing, empty, truncated, damaged, or no supported image; the message names it and what was seen.
+        If the file is missing, empty, truncated, damaged, or no supported image; the message says what was seen.
     InvalidArgumentError
         If ``plane`` asks for what the file does not hold.
     """
     path = Path(path)
     entry, notes = identify(path)
-    with _failures_named(path, entry.format):
-        reader = entry.load()(path, plane.scene)
+    reader = _open_reader(entry, path, plane.scene)
     try:
         draft = _describe(path, reader, Plane(), notes)
         image = FieldImage(reader, Plane(), draft)
         chosen, why = choose_plane(path, reader.contents, plane, image._read_plane)
+        with _failures_named(path, reader.format):
+            why += reader.notes_on(chosen)
         image._plane, image.info = chosen, _describe(path, reader, chosen, (*notes, *why))
     except BaseException:
         reader.close()
         raise
     return image
+
+
+def _open_reader(entry: ReaderEntry, path: Path, scene: int | str | None) -> Reader:
+    """Open a container; headers are small, so one that asks for more memory than there is, is damaged."""
+    with _failures_named(path, entry.format):
+        reader_class = entry.load()
+        try:
+            return reader_class(path, scene)
+        except MemoryError as err:
+            raise InvalidDataError(f"{path}: its {entry.format} header asks for more memory than there is.") from err
 
 
 def _describe(path: Path, reader: Reader, plane: Plane, notes: tuple[str, ...]) -> ImageInfo:
@@ -233,7 +244,8 @@ def _looks_like(head: bytes) -> str:
 def _failures_named(path: Path, format_name: str) -> Iterator[None]:
     """Turn whatever a decoder raises into one `InvalidDataError` that names the file: the one place that does."""
     try:
-        yield
+        with np.errstate(all="ignore"):  # decoders divide by what a damaged header says
+            yield
     except (MscVisionError, MemoryError):
         raise
     except FileNotFoundError as err:
@@ -250,10 +262,12 @@ def _failures_named(path: Path, format_name: str) -> Iterator[None]:
 def grey_dtype(contents: Contents) -> tuple[np.dtype[Any], tuple[str, ...]]:
     """Return the type in which pixels are handed out, and notes on what the conversion does."""
     stored = contents.dtype
-    notes = ("Colour is turned to luma with Rec. 601 weights.",) if contents.is_colour else ()
+    notes: tuple[str, ...] = ()
+    if contents.is_colour:
+        notes = ("Colour is turned to luma with Rec. 601 weights.",)
     if stored in (np.uint8, np.uint16, np.float32):
         return stored.newbyteorder("="), notes
-    if stored == bool:
+    if stored.kind == "b":
         return np.dtype(np.uint8), (*notes, "Pixels are yes or no: read as 1 and 0.")
     if stored.kind in "iu" or stored.kind == "f":
         if stored.itemsize > 2:

@@ -1,7 +1,7 @@
 """What every reader of an image container offers, and the words they share.
 
-To add a reader, copy this: subclass `Reader`, fill `contents` when opened (headers only, no pixels), decode no more than
-the region asked for in `read`, and add a line to `READERS` in `msc_vision.io.images`. A reader may raise anything its
+To add a reader, copy this: subclass `Reader`, fill `contents` when opened (headers, no pixels), decode no more than the
+region asked for in `read`, and add a line to `READERS` in `msc_vision.io.images`. A reader may raise anything its
 library raises: `msc_vision.io.images` turns it into one `InvalidDataError` that names the file.
 """
 
@@ -90,6 +90,11 @@ class Reader(ABC):
     @abstractmethod
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
         """Return the stored pixels of a region, (Y, X) or for colour (Y, X, S), decoding only what it touches."""
+
+    def notes_on(self, plane: Plane) -> tuple[str, ...]:
+        """Tell what is peculiar to one plane, known without decoding it."""
+        del plane
+        return ()
 
     def close(self) -> None:  # noqa: B027  (most containers hold nothing open)
         """Release the file."""

@@ -64,7 +64,7 @@ def parse(xml: str, index: int) -> Metadata:
 
 def _pixel_size(pixels: ElementTree.Element) -> tuple[float | None, tuple[str, ...]]:
     """Return the pixel size; a literal 1 without a unit is what writers put when they do not know it."""
-    sizes = []
+    sizes: list[float | None] = []
     for axis in "XY":
         text, unit = pixels.get(f"PhysicalSize{axis}"), pixels.get(f"PhysicalSize{axis}Unit")
         if text is None:

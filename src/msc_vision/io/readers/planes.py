@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,37 @@ from msc_vision.records import PlaneChoice, Region
 
 FOCUS_CROP_PX = 1024  # focus is compared on the centre of the field, so that the cost does not grow with the image
 
-# Names of transmitted-light channels, the best first: whole words, or the words run together with others.
-TRANSMITTED_WORDS = ("phase", "ph", "pc", "dpc", "phc", "ph1", "ph2", "ph3", "dic", "oblique", "hoffman", "rc", "bf",
-                     "bright", "tl", "tpmt", "td", "trans", "trl", "transmitted", "dia", "grey", "gray")  # fmt: skip
-TRANSMITTED_PARTS = ("phase", "brightfield", "transmit", "oblique", "hoffman", "esid", "t-pmt", "tl-")
 
-# Names of fluorescence channels: dyes, proteins, filter cubes.
-FLUORESCENCE_WORDS = ("dapi", "hoechst", "gfp", "egfp", "yfp", "cfp", "rfp", "fitc", "tritc", "cy3", "cy5", "cy7", "mcherry",
-                      "txred", "pi", "green", "red", "blue", "nir", "fl", "fluo", "calcein", "draq5", "sytox")  # fmt: skip
-FLUORESCENCE_PARTS = ("alexa", "fluor", "mcherry", "tomato", "gfp", "hoechst", "dapi", "texas", "cyanine", "sir-", "488",
-                      "561", "594", "647")  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class NameRule:
+    """How a kind of channel is named: by one of these words standing alone, or a part of a longer name."""
+
+    words: frozenset[str]
+    parts: tuple[str, ...] = ()
+
+    def matches(self, name: str) -> bool:
+        """Tell whether a name, in any case, follows the rule."""
+        lowered = name.lower()
+        return not self.words.isdisjoint(re.findall(r"[a-z]+\d*|\d+", lowered)) or any(p in lowered for p in self.parts)
+
+
+# Transmitted light, what shows cells best first.
+TRANSMITTED = (
+    NameRule(frozenset({"phase", "ph", "pc", "phc", "dpc", "ph1", "ph2", "ph3"}), ("phase",)),
+    NameRule(frozenset({"dic"}), ("interference",)),
+    NameRule(frozenset({"oblique", "hoffman", "rc", "imc", "rmc"}), ("oblique", "hoffman")),
+    NameRule(frozenset({"bf", "bright", "dia"}), ("brightfield", "bright field", "bright-field")),
+    NameRule(frozenset({"tl", "td", "trl", "tpmt", "trans"}), ("transmit", "esid", "t-pmt", "tl-")),
+    NameRule(frozenset({"gray", "grey"})),
+)
+
+# Fluorescence: dyes, proteins, filter cubes, laser lines.
+FLUORESCENCE = NameRule(
+    frozenset({"dapi", "hoechst", "gfp", "egfp", "yfp", "cfp", "rfp", "fitc", "tritc", "cy3", "cy5", "cy7", "mcherry",
+               "txred", "pi", "green", "red", "blue", "nir", "fl", "fluo", "calcein", "draq5", "sytox"}),
+    ("alexa", "fluor", "mcherry", "tomato", "gfp", "hoechst", "dapi", "texas", "cyanine", "sir-", "488", "561", "594",
+     "647"),
+)  # fmt: skip
 
 
 def choose_plane(
@@ -88,21 +110,18 @@ def choose_channel(
             )
         return matches[0], (f"Channel {matches[0]} ({names[matches[0]]}) is read: asked for.",)
     if len(channels) == 1:
-        only = channels[0]
-        warn = only.is_fluorescence or (
-            only.name and _rank(only.name, FLUORESCENCE_WORDS, FLUORESCENCE_PARTS) is not None
-        )
-        return 0, (f"The only channel, {names[0]}, looks like fluorescence, not transmitted light.",) if warn else ()
+        is_odd = _is_fluorescence(channels[0]) and _rank(channels[0].name) is None
+        return 0, (f"The only channel, {names[0]}, looks like fluorescence, not transmitted light.",) if is_odd else ()
     index, why = _transmitted(channels)
     return index, (f"Channel {index} ({names[index]}) of {', '.join(names)} is read: {why}.",)
 
 
 def _transmitted(channels: tuple[Channel, ...]) -> tuple[int, str]:
-    ranks = [_rank(c.name or "", TRANSMITTED_WORDS, TRANSMITTED_PARTS) for c in channels]
+    ranks = [_rank(c.name) for c in channels]
     named = [i for i, rank in enumerate(ranks) if rank is not None]
     stated = [i for i, c in enumerate(channels) if c.is_fluorescence is False]
     if stated:
-        best = min(stated, key=lambda i: (99 if ranks[i] is None else ranks[i], i))
+        best = min(stated, key=lambda i: (len(TRANSMITTED) if ranks[i] is None else ranks[i], i))
         return best, "the file says it is transmitted light"
     if named:
         best = min(named, key=lambda i: (ranks[i], i))
@@ -116,15 +135,12 @@ def _transmitted(channels: tuple[Channel, ...]) -> tuple[int, str]:
 def _is_fluorescence(channel: Channel) -> bool:
     if channel.is_fluorescence is not None:
         return channel.is_fluorescence
-    return channel.name is not None and _rank(channel.name, FLUORESCENCE_WORDS, FLUORESCENCE_PARTS) is not None
+    return channel.name is not None and FLUORESCENCE.matches(channel.name)
 
 
-def _rank(name: str, words: tuple[str, ...], parts: tuple[str, ...]) -> int | None:
-    """Return how early a name's words stand in a table, or None when none does."""
-    lowered = name.lower()
-    found = [words.index(w) for w in re.findall(r"[a-z]+\d*|\d+", lowered) if w in words]
-    found += [i for i, part in enumerate(parts) if part in lowered]
-    return min(found, default=None)
+def _rank(name: str | None) -> int | None:
+    """Return the place of a name among the kinds of transmitted light, None when it is none of them."""
+    return next((i for i, rule in enumerate(TRANSMITTED) if rule.matches(name or "")), None)
 
 
 def sharpest_z(contents: Contents, first: Plane, read: Callable[[Plane, Region], NDArray[Any]]) -> tuple[int, float]:

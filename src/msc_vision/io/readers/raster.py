@@ -1,4 +1,4 @@
-"""PNG and JPEG: decoded as a whole, after their structure was checked, because decoders fill missing halves silently."""
+"""PNG and JPEG: decoded as a whole, after a check of their structure, as decoders fill missing halves silently."""
 
 import struct
 import zlib

@@ -27,7 +27,7 @@ from msc_vision.io.readers.raster import size_from_density
 from msc_vision.records import Region
 
 BAND_BYTES = 16 * 2**20  # uncompressed strips are cropped in bands of this size, so width costs no memory
-COLOUR_PHOTOMETRICS = frozenset({2, 6, 8})  # RGB, YCbCr (decoded to RGB), CIELab refused below
+COLOUR_PHOTOMETRICS = frozenset({2, 6})  # RGB, YCbCr (decoded to RGB)
 WHITE_IS_ZERO, PALETTE, CIELAB, SEPARATED = 0, 3, 8, 5
 
 # How many times its encoded size a segment can decode to; a larger claim is a damaged header, not compression.
@@ -115,7 +115,7 @@ class TiffReader(Reader):
         _check_chain(self._path, tif, self._size)
         if tif.is_imagej and series[0].kind not in {"imagej", "ome", "shaped"}:
             raise InvalidDataError(
-                f"{self._path}: ImageJ stack is truncated or damaged: it holds fewer pages than it says."
+                f"{self._path}: TIFF is truncated or damaged: the file is shorter than its ImageJ header says."
             )
         if tif.is_ome:
             self.format = "OME-TIFF"  # type: ignore[misc]
@@ -127,7 +127,7 @@ class TiffReader(Reader):
             others = f"The file holds {len(series)} series of different size; the largest, number {index}, is read."
             notes = (others,) if len(series) > 1 else ()
         self._series = series[index]
-        self._page = self._series.keyframe
+        self._page: Any = self._series.keyframe
         self._check_page_kind()
         self.contents = self._describe(index, len(series), notes)
 
@@ -150,7 +150,8 @@ class TiffReader(Reader):
             at = axes.find("YX")
         height, width = check_shape(self._path, shape[at], shape[at + 1])
         tail_samples = math.prod(shape[at + 2 :])
-        is_rgb = page.photometric in COLOUR_PHOTOMETRICS and page.samplesperpixel >= 3
+        has_samples = tail_samples >= 3 or "S" in axes[:at]  # else the file calls its samples channels
+        is_rgb = page.photometric in COLOUR_PHOTOMETRICS and page.samplesperpixel >= 3 and has_samples
         is_colour = is_rgb or page.photometric == PALETTE
         self._axes = _map_axes(axes[:at], tuple(shape[:at]), samples_are_colour=is_rgb)
         self._contiguous_channels = tail_samples > 1 and not is_rgb
@@ -193,7 +194,7 @@ class TiffReader(Reader):
         axes = self._axes
         if axes.is_loose:
             n_pages = axes.size(axes.time) if axes.time is not None else axes.size(axes.z)
-            yield f"The file does not say what its {n_pages} pages are; they are taken for time points unless z is asked for."
+            yield f"The file does not say what its {n_pages} pages are; they count as time points unless z is asked."
         for axis in axes.others:
             yield f"Axis {axes.names[axis]} has {axes.sizes[axis]} entries; the first is read."
 
@@ -210,7 +211,7 @@ class TiffReader(Reader):
             return float(2**bits - 1)
         tag = page.tags.get("MaxSampleValue")
         top = None if tag is None else max(tag.value) if isinstance(tag.value, tuple) else tag.value
-        return float(top) if isinstance(top, int) and 0 < top and (top + 1) & top == 0 else None
+        return float(top) if isinstance(top, int) and top > 0 and (top + 1) & top == 0 else None
 
     def _metadata(self, index: int) -> ome.Metadata:
         tif, page = self._tif, self._page
@@ -226,8 +227,8 @@ class TiffReader(Reader):
         if (offset := self._data_offset()) is not None:  # all planes lie one after another
             if offset + self._series.nbytes > size:
                 raise InvalidDataError(
-                    f"{self._path}: TIFF is truncated: its pixels end at byte {offset + self._series.nbytes}, but the file "
-                    f"has {size} bytes."
+                    f"{self._path}: TIFF is truncated: its pixels end at byte {offset + self._series.nbytes}, "
+                    f"but the file has {size} bytes."
                 )
             return
         offsets = np.asarray(page.dataoffsets, dtype=np.uint64)
@@ -241,8 +242,8 @@ class TiffReader(Reader):
         beyond = (offsets > size) | (n_bytes > size) | (offsets + n_bytes > size)
         if beyond.any():
             raise InvalidDataError(
-                f"{self._path}: TIFF is truncated: {int(beyond.sum())} of {len(offsets)} {kind} lie beyond the end of the "
-                f"file ({size} bytes)."
+                f"{self._path}: TIFF is truncated: {int(beyond.sum())} of {len(offsets)} {kind} lie beyond the end "
+                f"of the file ({size} bytes)."
             )
         empty = (n_bytes == 0) | (offsets == 0)
         if empty.any():
@@ -255,7 +256,8 @@ class TiffReader(Reader):
             key.is_contiguous and claimed > size
         ):
             raise InvalidDataError(
-                f"{self._path}: TIFF claims {key.imagelength} x {key.imagewidth} pixels, more than its {size} bytes hold."
+                f"{self._path}: TIFF claims {key.imagelength} x {key.imagewidth} pixels, more than its {size} bytes "
+                "hold; damaged."
             )
 
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
@@ -330,7 +332,8 @@ class TiffReader(Reader):
                 n_read = handle.readinto(band.reshape(-1).view(np.uint8))
             if n_read != n_rows * row_bytes:
                 raise InvalidDataError(
-                    f"{self._path}: TIFF is truncated: {start + n_rows * row_bytes} bytes are needed, it has {self._size}."
+                    f"{self._path}: TIFF is truncated: {start + n_rows * row_bytes} bytes are needed, "
+                    f"it has {self._size}."
                 )
             if wanted != width:
                 out[top : top + n_rows] = band[:, region.x0 : region.x1]
@@ -419,7 +422,7 @@ def layout_order(tif: tifffile.TiffFile) -> Any:
 
 def _apply_palette(indices: NDArray[Any], colormap: NDArray[Any]) -> NDArray[Any]:
     """Return (Y, X, 3) colours; a colour map of 8-bit entries, scaled or not, gives 8-bit colours."""
-    table = np.asarray(colormap, dtype=np.uint16)
+    table: NDArray[Any] = np.asarray(colormap, dtype=np.uint16)
     if table.max(initial=0) > 255:
         table = table >> 8
     return table.astype(np.uint8).T[indices]

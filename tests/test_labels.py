@@ -1,0 +1,273 @@
+"""Label stores: what is written is read back by this package, by zarr and by OME-Zarr tools, whole or not at all."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ome_zarr.io import parse_url
+from ome_zarr.reader import Reader
+from ome_zarr_models.v05 import Image, ImageLabel
+
+from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
+from msc_vision.io import labels as module
+from msc_vision.io.images import content_sha256
+from msc_vision.io.labels import (
+    LabelsWriter,
+    clean_leftovers,
+    labels_sha256,
+    read_labels,
+    read_meta,
+    to_native,
+    write_labels,
+)
+from msc_vision.records import Region
+
+
+def masks(height=90, width=130, seed=0):
+    """Random blocks of 8 x 8 pixels with numbers; the foreground is wherever a number is."""
+    blocks = np.random.default_rng(seed).integers(0, 4, (-(-height // 8), -(-width // 8)))
+    numbered = np.where(blocks > 1, np.arange(blocks.size).reshape(blocks.shape), 0)
+    labels = np.kron(numbered, np.ones((8, 8))).astype(np.int32)[:height, :width].copy()
+    return labels > 0, labels
+
+
+def write(path, height=90, width=130, seed=0, pixel_size_um=0.65):
+    foreground, labels = masks(height, width, seed)
+    digest = write_labels(path, foreground, labels, pixel_size_um, 2, (2 * height, 2 * width))
+    return foreground, labels, digest
+
+
+@settings(max_examples=25, deadline=None)
+@given(height=st.integers(1, 700), width=st.integers(1, 700), factor=st.integers(1, 4), data=st.data())
+def test_round_trip_of_any_shape(tmp_path_factory, height, width, factor, data):
+    path = tmp_path_factory.mktemp("labels") / "a.ome.zarr"
+    foreground, labels = masks(height, width)
+    digest = write_labels(path, foreground, labels, 0.5, factor, (height * factor, width * factor))
+    read_foreground, read_instances, meta = read_labels(path)
+    np.testing.assert_array_equal(read_foreground, foreground)
+    np.testing.assert_array_equal(read_instances, labels)
+    assert (meta.shape, meta.factor, meta.pixel_size_um) == ((height, width), factor, 0.5)
+    assert read_foreground.dtype == bool
+    assert read_instances.dtype == np.int32
+    assert digest == labels_sha256(path) == content_sha256(path)
+    y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    region = Region(y0, data.draw(st.integers(y0 + 1, height)), x0, data.draw(st.integers(x0 + 1, width)))
+    np.testing.assert_array_equal(read_labels(path, 0, region)[1], labels[y0 : region.y1, x0 : region.x1])
+
+
+def test_zarr_and_ome_zarr_tools_read_it(tmp_path):
+    path = tmp_path / "a.ome.zarr"
+    foreground, labels, _ = write(path, 1100, 1500)
+    group = zarr.open_group(path, mode="r")
+    for name, image in (("foreground", foreground), ("instances", labels)):
+        for level in range(4):
+            array = group[f"labels/{name}/{level}"]
+            np.testing.assert_array_equal(array[:], image[:: 2**level, :: 2**level])
+            assert array.dtype == (np.uint8 if name == "foreground" else np.int32)
+            assert max(array.chunks) <= 1024
+    assert Image.from_zarr(group).labels is not None
+    label = ImageLabel.from_zarr(group["labels/instances"])
+    assert label.ome_attributes.image_label.source.image == "../../"
+    shapes = [node.data[0].shape for node in Reader(parse_url(path))() if node.data]
+    assert shapes == [(1100, 1500)] * 3  # the root's image, and both overlays
+
+
+@pytest.mark.parametrize(
+    ("pixel_size_um", "unit", "scale", "shift"),
+    [(0.5, "micrometer", [1.0, 2.0, 4.0], [0.25, 0.75, 1.75]), (None, None, [2, 4, 8], [0.5, 1.5, 3.5])],
+    ids=["known", "unknown: in native pixels, without a unit"],
+)
+def test_scale_places_each_level_over_the_native_pixels(tmp_path, pixel_size_um, unit, scale, shift):
+    write(tmp_path / "a.ome.zarr", 600, 600, pixel_size_um=pixel_size_um)
+    for at in ("", "labels/foreground", "labels/instances"):
+        described = zarr.open_group(tmp_path / "a.ome.zarr" / at, mode="r").attrs["ome"]["multiscales"][0]
+        transforms = [d["coordinateTransformations"] for d in described["datasets"]]
+        assert [t[0]["scale"][0] for t in transforms] == scale
+        assert [t[1]["translation"][1] for t in transforms] == shift
+        assert {axis.get("unit") for axis in described["axes"]} == {unit}
+
+
+def test_same_masks_same_bytes(tmp_path):
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / "a.ome.zarr")
+    assert labels_sha256(tmp_path / "1" / "a.ome.zarr") == labels_sha256(tmp_path / "2" / "a.ome.zarr")
+    write(tmp_path / "2" / "a.ome.zarr", seed=1)
+    assert labels_sha256(tmp_path / "1" / "a.ome.zarr") != labels_sha256(tmp_path / "2" / "a.ome.zarr")
+
+
+@pytest.mark.parametrize("image_shape", [(10, 13), (11, 13), (10, 12)], ids=["both odd", "dropped row", "exact"])
+def test_to_native_covers_every_native_pixel(image_shape):
+    """Binning by 3 may drop or keep a rest; every native pixel gets the working pixel it lies in, or the last."""
+    working = np.arange(1, 3 * 4 + 1, dtype=np.int32).reshape(3, 4)
+    native = to_native(working, 3, image_shape)
+    assert native.shape == image_shape
+    for y, x in np.ndindex(*image_shape):
+        assert native[y, x] == working[min(y // 3, 2), min(x // 3, 3)]
+
+
+def test_to_native_refuses_another_image():
+    with pytest.raises(InvalidArgumentError, match="do not belong to an image"):
+        to_native(np.zeros((3, 4), np.int32), 3, (20, 12))
+
+
+# ---------------------------------------------------------------- tile by tile
+
+
+@pytest.mark.parametrize("shape", [(2100, 1030), (1024, 2048), (300, 40)], ids=["ragged", "exact", "one chunk"])
+@pytest.mark.parametrize("chunks_per_side", [1, 3])
+def test_tiles_in_any_order_give_the_bytes_of_the_whole(tmp_path, shape, chunks_per_side):
+    foreground, labels = masks(*shape)
+    (tmp_path / "whole").mkdir()
+    whole = write_labels(tmp_path / "whole" / "a.ome.zarr", foreground, labels, 0.65, 1, shape)
+    with LabelsWriter(tmp_path / "a.ome.zarr", shape, 0.65, 1, shape) as writer:
+        for region in reversed(list(writer.tiles(chunks_per_side))):
+            part = np.s_[region.y0 : region.y1, region.x0 : region.x1]
+            writer.write_tile(region, foreground[part], None)
+            writer.write_tile(region, None, labels[part])
+            np.testing.assert_array_equal(writer.read_tile(region)[1], labels[part])
+    assert labels_sha256(tmp_path / "a.ome.zarr") == whole
+    assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
+
+
+def test_labels_are_mapped_chunk_by_chunk(tmp_path):
+    foreground, labels = masks(1500, 1100)
+    lookup = np.random.default_rng(1).permutation(int(labels.max()) + 1).astype(np.int32)
+    lookup[lookup == 0], lookup[0] = lookup[0], 0
+    with LabelsWriter(tmp_path / "a.ome.zarr", (1500, 1100), None, 1, (1500, 1100)) as writer:
+        for region in writer.tiles():
+            part = np.s_[region.y0 : region.y1, region.x0 : region.x1]
+            writer.write_tile(region, foreground[part], labels[part])
+        with pytest.raises(InvalidArgumentError, match="begins with 0"):
+            writer.map_labels(np.ones(3, np.int32))
+        with pytest.raises(InvalidArgumentError, match="has no entry in a lookup of 3"):
+            writer.map_labels(np.zeros(3, np.int32))
+        writer.map_labels(lookup)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.ome.zarr")[1], lookup[labels])
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.ome.zarr", 2)[1], lookup[labels][::4, ::4])
+
+
+def test_a_forgotten_tile_is_named_and_nothing_is_left(tmp_path):
+    writer = LabelsWriter(tmp_path / "a.ome.zarr", (1100, 900), None, 1, (1100, 900))
+    with pytest.raises(InvalidArgumentError, match="1 of 2 chunks of foreground were never written"), writer:
+        writer.write_tile(Region(0, 1024, 0, 900), np.zeros((1024, 900), bool), np.zeros((1024, 900), np.int32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_among_the_tiles_keeps_the_store_of_before(tmp_path):
+    *_, digest = write(tmp_path / "a.ome.zarr")
+    with pytest.raises(RuntimeError), LabelsWriter(tmp_path / "a.ome.zarr", (9, 9), None, 1, (9, 9)):
+        raise RuntimeError
+    assert labels_sha256(tmp_path / "a.ome.zarr") == digest
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+@pytest.mark.parametrize("region", [Region(1, 1024, 0, 900), Region(0, 500, 0, 900), Region(0, 1024, 0, 1024)])
+def test_unaligned_tiles_are_refused(tmp_path, region):
+    writer = LabelsWriter(tmp_path / "a.ome.zarr", (1100, 900), None, 1, (1100, 900))
+    with pytest.raises(InvalidArgumentError, match="not aligned to chunks of 1024"):
+        writer.write_tile(region, np.zeros(region.shape, bool), None)
+    writer.abort()
+
+
+# ---------------------------------------------------------------- whole or not at all
+
+
+def test_a_store_is_replaced_as_a_whole(tmp_path):
+    write(tmp_path / "a.ome.zarr", 1100, 1100)
+    _, labels, _ = write(tmp_path / "a.ome.zarr", 50, 60, seed=3)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.ome.zarr")[1], labels)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+def failing_write(after, code):
+    """A stand-in for the file writer that fails as the operating system does, after some files."""
+
+    def write_files(folder, files):
+        for n, (name, content) in enumerate(files.items()):
+            if n == after:
+                raise OSError(code, os.strerror(code))
+            target = Path(folder, name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+
+    return write_files
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "permission is denied")],
+)
+def test_a_disk_that_fails_half_way_leaves_nothing(tmp_path, monkeypatch, code, message):
+    monkeypatch.setattr(module, "_write_files", failing_write(5, code))
+    with pytest.raises(OutputError, match=f"a.ome.zarr: labels cannot be written: .*{message}") as caught:
+        write(tmp_path / "a.ome.zarr")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        write(tmp_path / "nowhere" / "a.ome.zarr")
+    with pytest.raises(OutputError, match="its folder does not exist"):
+        LabelsWriter(tmp_path / "nowhere" / "a.ome.zarr", (9, 9), None, 1, (9, 9))
+
+
+def test_leftovers_of_a_killed_process_are_cleaned(tmp_path):
+    write(tmp_path / "a.ome.zarr")
+    writer = LabelsWriter(tmp_path / "b.ome.zarr", (9, 9), None, 1, (9, 9))  # killed before its commit
+    del writer
+    assert clean_leftovers(tmp_path) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
+
+
+# ---------------------------------------------------------------- damage
+
+
+def test_a_hole_is_never_background(tmp_path):
+    write(tmp_path / "a.ome.zarr")
+    (tmp_path / "a.ome.zarr" / "labels/instances/0/c/0/0").unlink()
+    with pytest.raises(InvalidDataError, match="chunk labels/instances/0/c/0/0 is missing; the store is incomplete"):
+        read_labels(tmp_path / "a.ome.zarr")
+
+
+def test_damaged_chunk_and_metadata(tmp_path):
+    write(tmp_path / "a.ome.zarr")
+    chunk = tmp_path / "a.ome.zarr" / "labels/foreground/0/c/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-5])
+    with pytest.raises(InvalidDataError, match="chunk labels/foreground/0/c/0/0"):
+        read_labels(tmp_path / "a.ome.zarr")
+    (tmp_path / "a.ome.zarr" / "zarr.json").write_text('{"attributes": {}}')
+    with pytest.raises(InvalidDataError, match="does not describe labels of this package"):
+        read_meta(tmp_path / "a.ome.zarr")
+    with pytest.raises(InvalidDataError, match=r"there is no zarr\.json"):
+        read_meta(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("foreground", "labels", "message"),
+    [
+        (np.zeros((4, 5)), np.zeros((4, 5), np.int32), "foreground must be bool"),
+        (np.zeros((4, 5), bool), np.zeros((4, 5)), "instances must be int32"),
+        (np.zeros((4, 5), bool), np.zeros((5, 4), np.int32), r"instances must be int32 of shape \(4, 5\)"),
+        (np.zeros(5, bool), np.zeros(5, np.int32), "A mask is"),
+        (np.zeros((9, 9), bool), np.zeros((9, 9), np.int32), "do not belong to an image"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(tmp_path, foreground, labels, message):
+    with pytest.raises(InvalidArgumentError, match=message):
+        write_labels(tmp_path / "a.ome.zarr", foreground, labels, None, 1, (4, 5))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_levels_and_regions_that_do_not_exist(tmp_path):
+    write(tmp_path / "a.ome.zarr")
+    with pytest.raises(InvalidArgumentError, match="level 1 is asked for, it has 0 to 0"):
+        read_labels(tmp_path / "a.ome.zarr", 1)
+    with pytest.raises(InvalidArgumentError, match="not within the 90 x 130"):
+        read_labels(tmp_path / "a.ome.zarr", 0, Region(0, 91, 0, 4))
