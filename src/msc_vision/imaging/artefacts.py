@@ -4,8 +4,8 @@ Everything is decided on the whole-field overview, so tiling cannot change it. W
 that confluency refers to; it never counts as cells and never as empty surface.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -15,7 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.imaging.overview import Overview
 
-COARSE_PX = 8  # a coarse pixel is 8 x 8 overview pixels: wide enough to average cells, fine enough for a shadow's outline
+COARSE_PX = (
+    8  # a coarse pixel is 8 x 8 overview pixels: wide enough to average cells, fine enough for a shadow's outline
+)
+LEAST_PX = 32  # in a smaller picture there is no telling marks from cells
 SOFT_PX = 4  # side of the pixels on which soft-edged dark and saturated areas are outlined
 FULL_8BIT = 255
 THIN = 0.34  # thickness over length of a scale bar, ticks included
@@ -58,7 +61,7 @@ class ArtefactSettings(BaseModel):
         " edge are not taken for one.",
     )
     frame_line_share: float = Field(
-        0.9,
+        0.8,
         gt=0.5,
         le=1,
         description="Share of a row or column at the border that must be black, white or of one value to be a frame;"
@@ -87,6 +90,12 @@ class ArtefactSettings(BaseModel):
         1.2,
         ge=1,
         description="Greatest such share: more means a dark rim around the bright thing, as round cells have, never ink.",
+    )
+    bar_edge_low: float = Field(
+        0.45,
+        gt=0,
+        le=1,
+        description="The same for a bar, whose straightness says more: binning can spread its edge over two pixels.",
     )
     ink_rim_sd: float = Field(
         0.16,
@@ -182,14 +191,17 @@ def judgeable_mask(overview: Overview, settings: ArtefactSettings) -> tuple[NDAr
     tuple of str
         A sentence for each kind found, with its share of the field and its place.
     """
+    if min(overview.image.shape) < LEAST_PX:
+        return np.ones(overview.image.shape, np.bool_), ()
     picture = _picture(overview)
     blocked = np.zeros(picture.shape, np.uint8)
     if picture.usual <= 0:
         return blocked == 0, ()
     notes: list[str] = []
+    finders: dict[Kind, Callable[[_Picture, ArtefactSettings], NDArray[np.uint8] | None]]
     finders = {"frame": _frame, "shadow": _shadow, "glare": _glare, "ink": _ink}
     for kind, find in finders.items():
-        found = find(picture, settings)
+        found = find(_without(picture, blocked) if kind == "ink" else picture, settings)
         if found is None:
             continue
         fresh = cv2.bitwise_and(found, cv2.bitwise_not(blocked))
@@ -197,6 +209,15 @@ def judgeable_mask(overview: Overview, settings: ArtefactSettings) -> tuple[NDAr
         if cv2.countNonZero(fresh):
             notes.append(_sentence(kind, fresh))
     return blocked == 0, tuple(notes)
+
+
+def _without(picture: _Picture, blocked: NDArray[np.uint8]) -> _Picture:
+    """Return the picture with what is blocked painted over, so that a frame's edge is not taken for a bar."""
+    if not cv2.countNonZero(blocked):
+        return picture
+    grey = picture.grey.copy()
+    grey[cv2.dilate(blocked, np.ones((7, 7), np.uint8)) > 0] = int(picture.usual)
+    return replace(picture, grey=grey)
 
 
 def _picture(overview: Overview) -> _Picture:
@@ -431,16 +452,15 @@ def _spot(
     if n_full < settings.ink_solid * area:
         return None
     is_long = max(box.height, box.width) >= settings.bar_px
-    if is_long and n_full >= 0.5 * area and _is_straight(patch, box):
+    n_inked = cv2.countNonZero(cv2.bitwise_and(filled, full[window]))
+    is_filled = n_inked >= 0.4 * cv2.countNonZero(filled)  # a drawn outline around cells is not a box of text
+    if is_long and is_filled and n_full >= 0.5 * area and _is_straight(patch, box):
         edge, _ = _edge_and_rim(level[window], filled)  # filled: a box may hold text
-        return _Spot(box, is_bar=True, rim_sd=0.0) if _within(edge, settings) else None
+        is_steep = settings.bar_edge_low <= edge <= settings.ink_edge_high
+        return _Spot(box, is_bar=True, rim_sd=0.0) if is_steep else None
     edge, rim_sd = _edge_and_rim(level[window], patch)
-    return _Spot(box, is_bar=False, rim_sd=rim_sd) if _within(edge, settings) else None
-
-
-def _within(edge: float, settings: ArtefactSettings) -> bool:
-    """Tell whether an outline is as steep as rendered ink."""
-    return settings.ink_edge_low <= edge <= settings.ink_edge_high
+    is_steep = settings.ink_edge_low <= edge <= settings.ink_edge_high
+    return _Spot(box, is_bar=False, rim_sd=rim_sd) if is_steep else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,7 +493,6 @@ class _Outlines:
         at_ends = (self.y1 < 0.1 * rows) | (self.y0 > 0.9 * rows)
         return at_ends | (self.x1 < 0.1 * columns) | (self.x0 > 0.9 * columns)
 
-
     def could_be_bar(self, least_px: int) -> NDArray[np.bool_]:
         """Keep what is long and thin, or has as long an outline as a rectangle along the axes (a slanted one is shorter)."""
         long, short = np.maximum(self.height, self.width), np.minimum(self.height, self.width)
@@ -492,7 +511,9 @@ class _Outlines:
             j = np.flatnonzero(others)[None, :]
             apart_x = np.maximum(self.x0[j] - self.x1[index, None], self.x0[index, None] - self.x1[j])
             apart_y = np.maximum(self.y0[j] - self.y1[index, None], self.y0[index, None] - self.y1[j])
-            is_near = (apart_x <= reach * np.maximum(tall, self.height[j] if rows == 0 else 0)) & (apart_y <= rows * tall)
+            is_near = (apart_x <= reach * np.maximum(tall, self.height[j] if rows == 0 else 0)) & (
+                apart_y <= rows * tall
+            )
             keep[index] |= (is_near & (j != index[:, None])).any(axis=1)
         return keep
 
@@ -597,9 +618,7 @@ def _follows(last: _Box, box: _Box) -> bool:
 
 def _hull(boxes: list[_Box]) -> _Box:
     """Return the smallest box around some boxes."""
-    return _Box(
-        min(b.y0 for b in boxes), max(b.y1 for b in boxes), min(b.x0 for b in boxes), max(b.x1 for b in boxes)
-    )
+    return _Box(min(b.y0 for b in boxes), max(b.y1 for b in boxes), min(b.x0 for b in boxes), max(b.x1 for b in boxes))
 
 
 def _coloured_boxes(picture: _Picture, settings: ArtefactSettings) -> list[_Box]:
@@ -662,4 +681,6 @@ def _place(found: NDArray[np.uint8]) -> str:
         return "around the field"
     if not vertical and not horizontal:
         return "in the middle"
-    return f"at the {' '.join(part for part in (vertical, horizontal) if part)}" + ("" if vertical and horizontal else " side")
+    return f"at the {' '.join(part for part in (vertical, horizontal) if part)}" + (
+        "" if vertical and horizontal else " side"
+    )
