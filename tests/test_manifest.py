@@ -395,6 +395,38 @@ def test_several_scenes_are_refused_not_silently_the_first(tmp_path):
     )
 
 
+def test_blank_metadata_says_nothing(tmp_path):
+    touch(tmp_path, "L01/F1.tif")
+    manifest, complaints = draft(
+        tmp_path, "cellstack-1", open_info=telling(objective=" ", x_um=float("nan"), modality=" BF")
+    )
+    assert (manifest.rows[0].objective, manifest.rows[0].x_um, manifest.rows[0].modality) == (None, None, "BF")
+    assert complaints == ()
+
+
+STYLES = {
+    "folders": "{vessel}/L{layer:02}/F{field:03}.tif",
+    "words": "{vessel}/Layer {layer}/field {field}.png",
+    "names": "{vessel}_L{layer}_F{field:02}.tif",
+    "vessel and layer in one folder": "{vessel}_L{layer:02}/{field}.jpg",
+    "passages and scans": "P3/{vessel}/layer_{layer:02}/scan 1/image_{field}.tif",
+    "Leica in layer folders": "{vessel}/L{layer}/MSC_Series{field:03}_t00_ch00.tif",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@settings(max_examples=15, deadline=None)
+@given(
+    places=st.sets(st.tuples(st.sampled_from(["HS-A", "HS-B"]), st.integers(1, 36), st.integers(1, 99)), min_size=1),
+)
+def test_whatever_the_style_of_naming_the_same_fields_are_drafted(tmp_path_factory, style, places):
+    folder = tmp_path_factory.mktemp("images")
+    touch(folder, *(STYLES[style].format(vessel=v, layer=layer, field=f) for v, layer, f in places))
+    manifest, complaints = draft(folder, "hyperstack-36")
+    assert {(row.vessel_id, row.layer, row.field) for row in manifest.rows} == {(v, n, str(f)) for v, n, f in places}
+    assert complaints == ()
+
+
 def test_unreadable_image_is_kept_and_named(tmp_path):
     def broken(path):
         raise InvalidDataError(f"{path}: truncated after 12 bytes.")
@@ -583,6 +615,10 @@ ROW_CASES = {
     "spheroid surface": (
         [flask("a.tif", surface="Ultra-Low Attachment")],
         "warning: row 1: a.tif: surface is 'Ultra-Low Attachment': cells form spheroids there, confluency has no",
+    ),
+    "layer against its folder": (
+        [flask("L01/a.tif", vessel_type="cellstack-2", layer=2), flask("b.tif", vessel_type="cellstack-2")],
+        "error: row 1: L01/a.tif: sources disagree on layer: the manifest says 2; folder 'L01' says 1. Correct",
     ),
     "hash contradicts": (
         [flask("a.tif", sha256="0" * 64)],

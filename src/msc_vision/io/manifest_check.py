@@ -1,6 +1,7 @@
 """Check a manifest against the catalogue and against its images: all complaints at once, each naming row and file."""
 
 import hashlib
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -21,12 +22,15 @@ from msc_vision.io.manifest_draft import (
     zone_note,
 )
 from msc_vision.io.manifest_files import UNKNOWN_LAYER, parse_time, row_problems
+from msc_vision.io.patterns import parse_folder
 from msc_vision.records import Complaint, ImageInfo, Manifest, ManifestRow, Severity
 from msc_vision.vessels import Catalogue, VesselType, layer_ranges
 
 SETTLE_S = 0.3  # between two looks at the sizes of the files
 SAMPLE_BYTES = 4096  # read at the start, the middle and the end before two files of one size are hashed in full
 SAME_PLACE_UM = 0.1
+SPHEROID_SURFACE = re.compile(r"\bula\b|ultra[- ]?low", re.IGNORECASE)
+LEVELS_LOOKED_AT = 2  # folders right above an image may name its layer; farther up, L2 may well be a laboratory
 
 Hasher = Callable[[Path], str]
 SizeOf = Callable[[Path], int]
@@ -110,7 +114,7 @@ def _wait() -> None:
 
 
 def _content_sha256(path: Path) -> str:
-    from msc_vision.io.images import content_sha256  # noqa: PLC0415  (heavy)
+    from msc_vision.io.images import content_sha256  # heavy
 
     return content_sha256(path)
 
@@ -126,7 +130,7 @@ def _check_row(one: Numbered, catalogue: Catalogue) -> Iterator[Complaint]:
     yield from (one.complain("error", problem) for problem in row_problems(plain))
     if row.acquired_at is not None and parse_time(row.acquired_at) is not None and not has_zone(row.acquired_at):
         yield one.complain("warning", zone_note(row.acquired_at))
-    if row.surface is not None and any(word in row.surface.casefold() for word in ("ultra-low", "ultra low", "ula")):
+    if row.surface is not None and SPHEROID_SURFACE.search(row.surface):
         yield one.complain(
             "warning", f"surface is {row.surface!r}: cells form spheroids there, confluency has no meaning."
         )
@@ -145,6 +149,8 @@ def _check_place(one: Numbered, catalogue: Catalogue) -> Iterator[Complaint]:
     if row.layer > vessel.layers:
         has = "1 layer" if vessel.layers == 1 else f"layers 1 to {vessel.layers}"
         yield one.complain("error", f"layer is {row.layer}, but a {vessel.id} has {has}.")
+    elif vessel.layers > 1:
+        yield from _check_layer_folder(one)
     if vessel.wells > 1 and row.vessel_id:
         plate, mark, well = row.vessel_id.rpartition(":")
         if not mark or not plate:
@@ -155,6 +161,17 @@ def _check_place(one: Numbered, catalogue: Catalogue) -> Iterator[Complaint]:
         elif not vessel.has_well(well):
             last = f"{chr(ord('A') + vessel.well_rows - 1)}{vessel.well_columns}"
             yield one.complain("error", f"vessel_id is {row.vessel_id!r}, but a {vessel.id} has wells A1 to {last}.")
+
+
+def _check_layer_folder(one: Numbered) -> Iterator[Complaint]:
+    for folder in one.source.parts[:-1][-LEVELS_LOOKED_AT:]:
+        _, groups = parse_folder(folder) or (None, {})
+        if "layer" in groups and int(groups["layer"]) != one.row.layer != UNKNOWN_LAYER:
+            yield one.complain(
+                "error",
+                f"sources disagree on layer: the manifest says {one.row.layer}; folder {folder!r} says "
+                f"{int(groups['layer'])}. Correct the wrong one.",
+            )
 
 
 # --- between rows ------------------------------------------------------------------------------------------------

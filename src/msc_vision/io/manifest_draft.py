@@ -1,6 +1,7 @@
 """Draft a manifest from a folder: metadata, folder levels and file names, and every disagreement between them."""
 
 import logging
+import math
 import os
 import re
 from collections import defaultdict
@@ -170,7 +171,7 @@ def find_images(folder: Path) -> tuple[list[str], list[Complaint]]:
     InvalidDataError
         If the folder is missing, unreadable, a run folder, one image, or without images.
     """
-    from msc_vision.io.images import IMAGE_SUFFIXES  # noqa: PLC0415  (numpy: tables of names need none)
+    from msc_vision.io.images import IMAGE_SUFFIXES  # numpy: tables of names need none
 
     if not folder.is_dir():
         raise InvalidDataError(f"{folder}: there is no such folder.")
@@ -225,7 +226,7 @@ def _is_skipped(folder: Path) -> bool:
 
 def read_info(path: Path) -> ImageInfo:
     """Return what the package's own reader says of an image, without keeping it open."""
-    from msc_vision.io.images import open_image  # noqa: PLC0415  (heavy)
+    from msc_vision.io.images import open_image  # heavy
 
     with open_image(path) as image:
         return image.info
@@ -422,7 +423,7 @@ def _settle_others(evidence: Evidence, complaints: list[Complaint]) -> dict[str,
     values: dict[str, Any] = {}
     for column in sorted(COLUMN_GROUPS - OWN_RULES):
         claims = []
-        stored = getattr(evidence.info, column, None) if column in METADATA_COLUMNS else None
+        stored = _stored(evidence.info, column)
         if stored is not None:
             claims.append(Claim(stored, "the image's metadata"))
         claims += [Claim(_typed(column, claim.value), claim.source) for claim in evidence.claims(column)]
@@ -435,6 +436,14 @@ def _settle_others(evidence: Evidence, complaints: list[Complaint]) -> dict[str,
         if not problems:
             values[column] = value
     return values
+
+
+def _stored(info: ImageInfo | None, column: str) -> Any:
+    """Return what the image's metadata says of a column; blank text and NaN say nothing."""
+    value = getattr(info, column, None) if column in METADATA_COLUMNS else None
+    if isinstance(value, str):
+        return value.strip() or None
+    return value if value is None or math.isfinite(value) else None
 
 
 def _all_numbers(claims: Sequence[Claim]) -> bool:

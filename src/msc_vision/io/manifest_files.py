@@ -115,7 +115,7 @@ def row_problems(raw: Mapping[str, Any]) -> list[str]:
 
 @cache
 def _validator() -> "Draft202012Validator":
-    from jsonschema import Draft202012Validator  # noqa: PLC0415  (a tenth of a second that only readers should pay)
+    from jsonschema import Draft202012Validator  # a tenth of a second that only readers should pay
 
     return Draft202012Validator(manifest_schema()["$defs"]["row"])
 
@@ -243,8 +243,8 @@ def _settle_number(column: str, value: float) -> Any:
 
 
 def _read_parquet(path: Path) -> list[RawRow]:
-    import pyarrow as pa  # noqa: PLC0415  (heavy)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # heavy
+    import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
@@ -351,8 +351,8 @@ def _to_text(value: object) -> str:
 
 
 def _parquet_bytes(rows: Sequence[RawRow]) -> bytes:
-    import pyarrow as pa  # noqa: PLC0415  (heavy)
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # heavy
+    import pyarrow.parquet as pq
 
     kinds = {**dict.fromkeys(INTEGER_COLUMNS, pa.int64()), **dict.fromkeys(NUMBER_COLUMNS, pa.float64())}
     schema = pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in COLUMNS])
