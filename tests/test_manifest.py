@@ -2,13 +2,14 @@
 
 import csv
 import json
+import random
 import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
@@ -483,6 +484,12 @@ def test_site_pattern_that_captures_nonsense_is_named(tmp_path):
         "the file name (as the site's own pattern) says layer x; layers are numbers from 1 up.",
         "the file name (as the site's own pattern): passage is 'q'; it must be the passage, a whole number from 0 up.",
     ]
+    touch(tmp_path / "b", "L²_p³.tif")
+    _, complaints = draft(tmp_path / "b", "hyperstack-12", pattern=r"L(?P<layer>\w)_p(?P<passage>\w)")
+    assert [one.message[:60] for one in complaints] == [
+        "the file name (as the site's own pattern) says layer ²; laye",
+        "the file name (as the site's own pattern): passage is '³'; i",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -519,6 +526,7 @@ def test_natural_order_is_that_of_the_numbers(numbers):
     assert sorted((f"L{n}/F.tif" for n in numbers), key=natural_key) == [f"L{n}/F.tif" for n in sorted(numbers)]
 
 
+@example(["cm²", "cm2", "cm٢"], random.Random(0))
 @given(st.lists(st.text(max_size=8), max_size=8), st.randoms(use_true_random=False))
 def test_natural_order_is_total(texts, rng):
     shuffled = rng.sample(texts, len(texts))

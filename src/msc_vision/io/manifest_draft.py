@@ -160,7 +160,9 @@ def draft_manifest(
 def natural_key(text: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     """Return a key that sorts ``L2`` before ``L10``."""
     parts = re.split(r"([0-9]+)", text)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part), text
+    return tuple(
+        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part) for part in parts if part
+    ), text
 
 
 def find_images(folder: Path) -> tuple[list[str], list[Complaint]]:
@@ -352,7 +354,7 @@ def folder_above_layer(evidence: Evidence) -> str | None:
 
 def _settle_layer(evidence: Evidence, vessel: VesselType | None, complaints: list[Complaint]) -> int:
     claims = [
-        Claim(int(claim.value) if claim.value.isdigit() else claim.value, claim.source)
+        Claim(int(claim.value) if claim.value.isdecimal() else claim.value, claim.source)
         for claim in evidence.claims("layer")
     ]
     before = len(complaints)
@@ -452,7 +454,7 @@ def _all_numbers(claims: Sequence[Claim]) -> bool:
 
 def _typed(column: str, text: str) -> Any:
     """Return a text from a name as the type of its column; text that is no number stays, to be refused by name."""
-    if column in INTEGER_COLUMNS and text.isdigit():
+    if column in INTEGER_COLUMNS and text.isdecimal():
         return int(text)
     if column in NUMBER_COLUMNS:
         try:

@@ -226,7 +226,7 @@ def _from_text(column: str, cell: str) -> Any:
         return cell
     text = cell.strip()
     if column in INTEGER_COLUMNS | NUMBER_COLUMNS and _NUMBER.fullmatch(text):
-        return _settle_number(column, int(text) if text.lstrip("+-").isdigit() else float(text))
+        return _settle_number(column, int(text) if text.lstrip("+-").isdecimal() else float(text))
     return text
 
 

@@ -162,7 +162,7 @@ def well_name(groups: Mapping[str, str]) -> str | None:
         text = groups["well"].upper()
     elif "well_row" in groups and "well_column" in groups:
         row = groups["well_row"].upper()
-        letter = chr(ord("A") + int(row) - 1) if row.isdigit() and 1 <= int(row) <= 26 else row
+        letter = chr(ord("A") + int(row) - 1) if row.isdecimal() and 1 <= int(row) <= 26 else row
         text = f"{letter}{groups['well_column']}"
     elif "well_number" in groups:
         text = f"W{groups['well_number']}"
@@ -174,7 +174,7 @@ def well_name(groups: Mapping[str, str]) -> str | None:
 
 def plain_number(text: str) -> str:
     """Return digits without leading zeros, so that ``s1`` and ``s01`` are one field; other text as it is."""
-    return str(int(text)) if text.isascii() and text.isdigit() else text
+    return str(int(text)) if text.isascii() and text.isdecimal() else text
 
 
 def field_name(groups: Mapping[str, str], *, with_well: bool) -> str | None:
