@@ -244,6 +244,21 @@ def test_a_meniscus_shadow_is_masked_where_too_dark_and_kept_where_it_can_be_cor
     assert "at the left side" in notes[0]
 
 
+@pytest.mark.parametrize("turn", range(4), ids=["lower", "right", "upper", "left"])
+def test_a_channel_wall_and_what_lies_behind_it_are_left_out(turn):
+    image = field_of_cells((800, 800))
+    image[:580] = field_of_cells((580, 800), seed=3)
+    x = np.arange(0, 800)
+    for offset, value in ((-14, 200), (-7, 60), (0, 20), (9, 230)):
+        points = np.stack([x, 700 + offset + 6 * np.sin(x / 60)], axis=1).astype(np.int32)
+        cv2.polylines(image, [points], False, value, 8)
+    found, notes = find(np.ascontiguousarray(np.rot90(image, turn)))
+    found = np.rot90(found, -turn)
+    assert found[710:].all()
+    assert not found[:640].any()
+    assert notes[0].startswith("A wall with what lies behind it covers")
+
+
 def test_mild_vignetting_is_not_masked():
     y, x = np.mgrid[-1:1:600j, -1:1:800j]
     found, _ = find((field_of_cells() * (1 - 0.25 * (x**2 + y**2))).astype(np.uint8))
@@ -312,11 +327,13 @@ def test_next_to_nothing_of_real_fields_without_marks_is_left_out():
     fields = shared_fields()
     if not fields:
         pytest.skip("../shared/data is not beside this checkout")
+    walled = {"usiigaci_set04", "usiigaci_set23", "usiigaci_set30", "usiigaci_set39", "usiigaci_set40"}
     left_out = {}
     for path, pixel_size_um in fields:
         image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE)
         left_out[path.stem] = 100 * float(find(image, pixel_size_um=pixel_size_um)[0].mean())
-    assert {stem: percent for stem, percent in left_out.items() if percent > 0.2} == {}
+    assert {stem for stem, percent in left_out.items() if percent > 0} <= walled
+    assert max(left_out.values()) < 20
 
 
 def test_looking_for_marks_is_quick():

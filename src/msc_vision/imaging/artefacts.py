@@ -1,4 +1,4 @@
-"""What of a field cannot be judged: camera frame, burnt-in text and scale bar, glare, shadow of a meniscus or wall.
+"""What of a field cannot be judged: camera frame, burnt-in text and scale bar, glare, shadow of a meniscus, walls.
 
 Everything is decided on the whole-field overview, so tiling cannot change it. What is found is left out of the area
 that confluency refers to; it never counts as cells and never as empty surface.
@@ -21,14 +21,17 @@ COARSE_PX = (
 LEAST_PX = 32  # in a smaller picture there is no telling marks from cells
 SOFT_PX = 4  # side of the pixels on which soft-edged dark and saturated areas are outlined
 FULL_8BIT = 255
+WALL_RIM = 8  # soft pixels (about 35 µm) beside the dark line of a wall that show its ragged, bright rim
+WALL_THICKNESS = 0.12  # share of the field that the line may take up, its slope included
 THIN = 0.34  # thickness over length of a scale bar, ticks included
 _ANYWHERE = (2**31, 2**31)
 _SQUARE_3 = np.ones((3, 3), np.uint8)
 
-Kind = Literal["frame", "shadow", "glare", "ink"]
+Kind = Literal["frame", "shadow", "wall", "glare", "ink"]
 _SENTENCES: dict[Kind, str] = {
     "frame": "A camera frame or border",
-    "shadow": "A shadow too dark to judge (meniscus, wall or vignette)",
+    "shadow": "A shadow too dark to judge (meniscus or vignette)",
+    "wall": "A wall with what lies behind it",
     "glare": "A saturated area without detail",
     "ink": "Burnt-in text or a scale bar",
 }
@@ -43,7 +46,7 @@ class ArtefactSettings(BaseModel):
         0.12,
         gt=0,
         lt=0.5,
-        description="Share of the field's usual brightness below which a border is black. Dark aggregates in brightfield"
+        description="Share of the field's usual brightness below which a border is black. Dark brightfield aggregates"
         " go down to 0.14; a shuttered border with JPEG noise stays under 0.08.",
     )
     shadow_limit: float = Field(
@@ -57,8 +60,24 @@ class ArtefactSettings(BaseModel):
         0.15,
         gt=0,
         lt=0.5,
-        description="Share of the field's shorter side that a shadow must span, so that dark cells and aggregates at the"
-        " edge are not taken for one.",
+        description="Share of the field's shorter side that a shadow must span, so that dark cells and aggregates at"
+        " the edge are not taken for one.",
+    )
+    wall_limit: float = Field(
+        0.5,
+        gt=0,
+        lt=1,
+        description="Share of the field's usual brightness below which a line near a side may be a wall. In 90 fields"
+        " only channel walls formed a dark line this long and straight; chains of cells break up.",
+    )
+    wall_length: float = Field(
+        0.6, gt=0.3, le=1, description="Share of a side that the dark line of a wall must run along, at the least."
+    )
+    wall_depth: float = Field(
+        0.3,
+        gt=0,
+        lt=0.5,
+        description="Share of the field within which a wall must lie from its side; behind it nothing grows.",
     )
     frame_line_share: float = Field(
         0.8,
@@ -89,7 +108,7 @@ class ArtefactSettings(BaseModel):
     ink_edge_high: float = Field(
         1.2,
         ge=1,
-        description="Greatest such share: more means a dark rim around the bright thing, as round cells have, never ink.",
+        description="Greatest such share: more means a dark rim around something bright, as round cells have.",
     )
     bar_edge_low: float = Field(
         0.45,
@@ -125,8 +144,8 @@ class ArtefactSettings(BaseModel):
     n_candidates_max: int = Field(
         40,
         ge=1,
-        description="With more letter-sized extreme spots than this, only those near the border are examined as text, and"
-        " none if these are as many: such fields are full of saturated round cells. Bars are always examined.",
+        description="With more letter-sized extreme spots than this, only those near the border are examined as text,"
+        " and none if these are as many: such fields are full of saturated round cells. Bars are always examined.",
     )
 
 
@@ -199,9 +218,9 @@ def judgeable_mask(overview: Overview, settings: ArtefactSettings) -> tuple[NDAr
         return blocked == 0, ()
     notes: list[str] = []
     finders: dict[Kind, Callable[[_Picture, ArtefactSettings], NDArray[np.uint8] | None]]
-    finders = {"frame": _frame, "shadow": _shadow, "glare": _glare, "ink": _ink}
+    finders = {"frame": _frame, "shadow": _shadow, "wall": _wall, "glare": _glare, "ink": _ink}
     for kind, find in finders.items():
-        found = find(_without(picture, blocked) if kind == "ink" else picture, settings)
+        found = find(_without(picture, blocked) if kind in ("wall", "ink") else picture, settings)
         if found is None:
             continue
         fresh = cv2.bitwise_and(found, cv2.bitwise_not(blocked))
@@ -217,7 +236,7 @@ def _without(picture: _Picture, blocked: NDArray[np.uint8]) -> _Picture:
         return picture
     grey = picture.grey.copy()
     grey[cv2.dilate(blocked, np.ones((7, 7), np.uint8)) > 0] = int(picture.usual)
-    return replace(picture, grey=grey)
+    return replace(picture, grey=grey, soft=_shrink(grey, SOFT_PX))
 
 
 def _picture(overview: Overview) -> _Picture:
@@ -255,7 +274,7 @@ def _enlarge(mask: NDArray[np.uint8], factor: int, shape: tuple[int, int]) -> ND
     return cv2.copyMakeBorder(full, 0, rest[0], 0, rest[1], cv2.BORDER_REPLICATE) if any(rest) else full
 
 
-# ---------------------------------------------------------------------------------------------------- frame, shadow, glare
+# ------------------------------------------------------------------------------------------------ frame, shadow, glare
 def _frame(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] | None:
     """Return straight borders of black, white or one value, and black corners and arcs that reach the border."""
     grey = picture.grey
@@ -317,7 +336,7 @@ def _rim(image: NDArray[np.generic]) -> NDArray[np.generic]:
 def _shadow(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] | None:
     """Return smooth dark areas that reach the border; dark cells are closed first, being narrower than a shadow."""
     limit = int(settings.shadow_limit * picture.usual)
-    if not (_rim(picture.coarse) <= limit).any():
+    if picture.coarse.min() > limit or int(_rim(picture.coarse).min()) > limit:
         return None
     width = int(settings.shadow_width * min(picture.coarse.shape)) | 1
     closed = cv2.morphologyEx(picture.coarse, cv2.MORPH_CLOSE, np.ones((width, width), np.uint8))
@@ -327,6 +346,30 @@ def _shadow(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] 
     _, labels = cv2.connectedComponents(dark, connectivity=8)
     chosen = np.isin(labels, np.setdiff1d(_rim(labels), [0])).astype(np.uint8) * FULL_8BIT
     return _enlarge(chosen, COARSE_PX, picture.shape)
+
+
+def _wall(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] | None:
+    """Return the strip from a dark line that runs along a side to that side, its ragged rim included."""
+    dark = cv2.compare(picture.soft, settings.wall_limit * picture.usual, cv2.CMP_LE)
+    if cv2.countNonZero(dark) < settings.wall_length * min(dark.shape):
+        return None
+    _, _, stats, _ = cv2.connectedComponentsWithStats(dark, connectivity=8)
+    found = np.zeros(dark.shape, np.uint8)
+    for x, y, width, height, _ in stats[1:].tolist():
+        _cut_off(found, y, y + height, width / dark.shape[1], settings)
+        _cut_off(found.T, x, x + width, height / dark.shape[0], settings)
+    return _enlarge(found, SOFT_PX, picture.shape) if cv2.countNonZero(found) else None
+
+
+def _cut_off(found: NDArray[np.uint8], start: int, stop: int, length: float, settings: ArtefactSettings) -> None:
+    """Mark the rows from a line at ``start:stop`` to the nearer end, if it is long, level and near enough."""
+    n_rows = found.shape[0]
+    if length < settings.wall_length or stop - start > WALL_THICKNESS * n_rows:
+        return
+    if start > (1 - settings.wall_depth) * n_rows:
+        found[max(0, start - WALL_RIM) :] = FULL_8BIT
+    elif stop < settings.wall_depth * n_rows:
+        found[: stop + WALL_RIM] = FULL_8BIT
 
 
 def _glare(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] | None:
@@ -344,7 +387,7 @@ def _glare(picture: _Picture, settings: ArtefactSettings) -> NDArray[np.uint8] |
     return _enlarge(cv2.dilate(slabs, np.ones((5, 5), np.uint8)), SOFT_PX, picture.shape)
 
 
-# ---------------------------------------------------------------------------------------------------- text and scale bars
+# ------------------------------------------------------------------------------------------------- text and scale bars
 @dataclass(frozen=True, slots=True)
 class _Ink:
     """Pixels on one side of the surface's grey value: 255 is full ink, ``surface`` the surface, in one polarity."""
@@ -396,7 +439,7 @@ def _ink_boxes(ink: _Ink, settings: ArtefactSettings) -> list[_Box]:
 
 
 def _near_steps(ink: _Ink, full: NDArray[np.uint8], settings: ArtefactSettings) -> NDArray[np.uint8] | None:
-    """Return the surroundings of full ink that falls to the surface's grey value within two pixels; None if there is none.
+    """Return the surroundings of full ink that falls to the surface's grey value within two pixels, if any.
 
     Bright cells fall off more slowly or to a dark rim, so little of them is left to examine one by one.
     """
@@ -494,7 +537,7 @@ class _Outlines:
         return at_ends | (self.x1 < 0.1 * columns) | (self.x0 > 0.9 * columns)
 
     def could_be_bar(self, least_px: int) -> NDArray[np.bool_]:
-        """Keep what is long and thin, or has as long an outline as a rectangle along the axes (a slanted one is shorter)."""
+        """Keep what is long and thin, or has an outline as long as a rectangle along the axes has."""
         long, short = np.maximum(self.height, self.width), np.minimum(self.height, self.width)
         is_thin = short <= THIN * long
         is_rectangle = np.abs(self.n_points / np.maximum(2 * (long + short) - 4, 1) - 1) <= 0.08
@@ -622,9 +665,8 @@ def _hull(boxes: list[_Box]) -> _Box:
 
 
 def _coloured_boxes(picture: _Picture, settings: ArtefactSettings) -> list[_Box]:
-    """Return straight bars of one grey value that is neither black nor white, and the text of that value beside them."""
-    window = _SQUARE_3
-    spread = cv2.subtract(cv2.dilate(picture.grey, window), cv2.erode(picture.grey, window))
+    """Return straight bars of one grey value, neither black nor white, and the text of that value beside them."""
+    spread = cv2.subtract(cv2.dilate(picture.grey, _SQUARE_3), cv2.erode(picture.grey, _SQUARE_3))
     even = cv2.compare(spread, 6.0, cv2.CMP_LE)
     apart = cv2.compare(cv2.absdiff(picture.grey, picture.usual), settings.ink_contrast * FULL_8BIT, cv2.CMP_GE)
     candidates = cv2.bitwise_and(even, apart)
@@ -672,9 +714,8 @@ def _sentence(kind: Kind, found: NDArray[np.uint8]) -> str:
 
 def _place(found: NDArray[np.uint8]) -> str:
     """Return where the centre of a mask lies, in words."""
-    moments = cv2.moments(found, binaryImage=True)
-    row = moments["m01"] / moments["m00"] / found.shape[0]
-    column = moments["m10"] / moments["m00"] / found.shape[1]
+    row = _centre(found.sum(axis=1, dtype=np.float64))
+    column = _centre(found.sum(axis=0, dtype=np.float64))
     vertical = "upper" if row < 1 / 3 else "lower" if row > 2 / 3 else ""
     horizontal = "left" if column < 1 / 3 else "right" if column > 2 / 3 else ""
     if found[0].any() and found[-1].any() and found[:, 0].any() and found[:, -1].any():
@@ -684,3 +725,8 @@ def _place(found: NDArray[np.uint8]) -> str:
     return f"at the {' '.join(part for part in (vertical, horizontal) if part)}" + (
         "" if vertical and horizontal else " side"
     )
+
+
+def _centre(profile: NDArray[np.float64]) -> float:
+    """Return the centre of mass of a profile as a share of its length."""
+    return float((np.arange(profile.size) + 0.5) @ profile / profile.sum() / profile.size)

@@ -34,8 +34,8 @@ class QualitySettings(BaseModel):
         0.3,
         gt=0,
         description="Fine over coarse structure, below which a field is refused as blurred. Chosen on 90 phase-contrast"
-        " and brightfield fields: in focus 0.8 to 4.7; blurred by a Gaussian of 4 working pixels 0.3 to 1.2, of 6 0.2 to"
-        " 0.6, of 8 0.1 to 0.33, of 12 0.1 to 0.24. Aggregates five planes out of focus, still outlined, have 0.36.",
+        " and brightfield fields: in focus 0.8 to 4.7; blurred by a Gaussian of 4 working pixels 0.3 to 1.2, of 6 0.2"
+        " to 0.6, of 8 0.1 to 0.33, of 12 0.1 to 0.24. Aggregates five planes out of focus, still outlined, have 0.36.",
     )
     focus_ratio_soft: float = Field(
         0.6, gt=0, description="Below this a field is scored and flagged `soft-focus`: fine processes are blurred away."
@@ -43,14 +43,14 @@ class QualitySettings(BaseModel):
     structure_min_percent: float = Field(
         0.2,
         gt=0,
-        description="Contrast of coarse structure (percent of brightness) in the busiest tenth of the field, below which"
-        " focus cannot be read and is flagged unknown. Bare plastic has 0.02 to 0.2, the palest cell field seen 0.4.",
+        description="Contrast of coarse structure (percent of brightness) in the busiest tenth of the field, below"
+        " which focus cannot be read and is flagged unknown. Bare plastic has 0.02 to 0.2, the palest cells 0.4.",
     )
     blob_min_percent: float = Field(
         0.3,
         gt=0,
-        description="Contrast of still coarser structure (32 to 64 working pixels) at which a field without finer structure"
-        " is judged for focus after all: cells blurred to blobs have 0.3 to 0.6, bare plastic under 0.15.",
+        description="Contrast of still coarser structure (32 to 64 working pixels) at which a field without finer"
+        " structure is judged for focus after all: cells blurred to blobs have 0.3 to 0.6, bare plastic under 0.15.",
     )
     structure_noise_ratio: float = Field(
         3.0, gt=0, description="The same contrast relative to what the camera's noise alone would show."
@@ -65,8 +65,8 @@ class QualitySettings(BaseModel):
         20.0,
         gt=0,
         le=100,
-        description="Saturated share of the judgeable area above which a field is refused. Rounded bright cells and halos"
-        " saturate up to 8 % of a usable field; in a white-out cells and surface can no longer be told apart.",
+        description="Saturated share of the judgeable area above which a field is refused. Rounded bright cells and"
+        " halos saturate up to 8 % of a usable field; in a white-out cells and surface can no longer be told apart.",
     )
     saturated_flag_percent: float = Field(2.0, gt=0, le=100, description="Share from which `saturated` is flagged.")
     noise_max_percent: float = Field(
@@ -87,13 +87,13 @@ class QualitySettings(BaseModel):
         25.0,
         gt=0,
         le=100,
-        description="Least judgeable share of a field: with less than a quarter left, the rest no longer stands for it.",
+        description="Least judgeable share of a field: less than a quarter does not stand for the field.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Octaves:
-    """Contrast of structure of 8, 16 and 32 working pixels and more, noise taken off; and what noise alone would show."""
+    """Contrast of structure from 8, 16 and 32 working pixels on, noise taken off; and what noise alone would show."""
 
     percent: tuple[float, float, float]
     noise_percent: tuple[float, float, float]
@@ -135,9 +135,9 @@ def judge_field(
     QualityReport
         ``reason`` is a sentence with the figure and the limit that it broke, None if the field can be judged. Figures:
         ``judgeable_percent`` of the field's area; ``level_percent`` usual brightness of saturation;
-        ``saturated_percent`` and ``dark_percent`` of all native pixels; ``saturated_judgeable_percent`` of the judgeable
-        area; ``noise_percent`` and ``structure_percent`` of brightness; ``vignetting_percent`` fall of light towards
-        the darkest corner; ``focus_ratio`` (absent where focus cannot be read).
+        ``saturated_percent`` and ``dark_percent`` of all native pixels; ``saturated_judgeable_percent`` of the
+        judgeable area; ``noise_percent`` and ``structure_percent`` of brightness; ``vignetting_percent`` fall of
+        light to the darkest corner; ``focus_ratio`` (absent where focus cannot be read).
 
     Raises
     ------
@@ -261,8 +261,8 @@ def _check_mask(overview: Overview, judgeable: NDArray[np.bool_]) -> None:
         raise InvalidArgumentError(f"The judgeable mask is {judgeable.dtype}, not bool. Pass judgeable_mask(...)[0].")
     if judgeable.shape != overview.image.shape:
         raise InvalidArgumentError(
-            f"The judgeable mask has shape {judgeable.shape}, the overview {overview.image.shape}. Make it from the same"
-            " overview."
+            f"The judgeable mask has shape {judgeable.shape}, the overview {overview.image.shape}. Make it from the"
+            " same overview."
         )
 
 
@@ -297,7 +297,7 @@ def _whole_blocks(overview: Overview, judgeable: NDArray[np.bool_]) -> NDArray[n
     return share >= min(0.5, float(share.max()))
 
 
-# -------------------------------------------------------------------------------------------------------- focus and light
+# ----------------------------------------------------------------------------------------------------- focus and light
 def _octaves(overview: Overview, is_whole: NDArray[np.bool_], level: float, noise: float) -> _Octaves:
     """Return the contrast in three octaves; zero, so focus unknown, where the overview is too coarse to show them."""
     scale = FOCUS_PX * overview.working_factor / overview.factor
