@@ -5,6 +5,7 @@ import json
 import random
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import imagecodecs
@@ -386,6 +387,33 @@ def test_pixel_size_of_ome_zarr_needs_a_unit(tmp_path, zarr_format, unit, expect
     assert info.pixel_size_um == expected
     assert (info.n_channels, info.channel_name) == (2, "Phase")
     np.testing.assert_array_equal(read(tmp_path / "a.zarr"), gradient() + 1)
+
+
+def test_fields_of_a_plate_and_series_of_bioformats2raw_are_scenes(tmp_path):
+    for at in ("plate.zarr/A/1/0", "plate.zarr/A/1/1", "series.zarr/0", "series.zarr/1"):
+        shift = 100 * int(at[-1])
+        ome_zarr.writer.write_image(gradient() + shift, zarr.open_group(tmp_path / at, mode="w"), axes="yx")
+    plate = {"plate": {"wells": [{"path": "A/1", "rowIndex": 0, "columnIndex": 0}]}}
+    zarr.open_group(tmp_path / "plate.zarr", mode="a").attrs["ome"] = plate
+    well = {"well": {"images": [{"path": "0"}, {"path": "1"}]}}
+    zarr.open_group(tmp_path / "plate.zarr/A/1", mode="a").attrs["ome"] = well
+    zarr.open_group(tmp_path / "series.zarr", mode="a").attrs["ome"] = {"bioformats2raw.layout": 3}
+    for name, scene in (("plate.zarr", "A/1/1"), ("series.zarr", "1")):
+        assert info_of(tmp_path / name).n_scenes == 2
+        np.testing.assert_array_equal(read(tmp_path / name, PlaneChoice(scene=scene)), gradient() + 100)
+
+
+def test_regions_may_be_read_from_several_threads(tmp_path):
+    image = gradient(500, 700)
+    tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64), compression="zlib")
+    tifffile.imwrite(tmp_path / "b.tif", image, rowsperstrip=9)
+    write_png(tmp_path / "c.png", image)
+    write_lif(tmp_path / "d.lif", {"A": image[None, None]})
+    regions = [Region(y, y + 50, x, x + 100) for y in range(0, 500, 50) for x in range(0, 700, 100)]
+    for path in sorted(tmp_path.iterdir()):
+        with open_image(path) as field, ThreadPoolExecutor(4) as pool:
+            for region, part in zip(regions, pool.map(field.read, regions), strict=True):
+                np.testing.assert_array_equal(part, image[region.y0 : region.y1, region.x0 : region.x1])
 
 
 def test_saturation_level(tmp_path):

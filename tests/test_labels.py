@@ -231,16 +231,16 @@ def test_leftovers_of_a_killed_process_are_cleaned(tmp_path):
 
 def test_a_hole_is_never_background(tmp_path):
     write(tmp_path / "a.ome.zarr")
-    (tmp_path / "a.ome.zarr" / "labels/instances/0/c/0/0").unlink()
-    with pytest.raises(InvalidDataError, match="chunk labels/instances/0/c/0/0 is missing; the store is incomplete"):
+    (tmp_path / "a.ome.zarr" / "labels/instances/0/c.0.0").unlink()
+    with pytest.raises(InvalidDataError, match=r"chunk labels/instances/0/c\.0\.0 is missing; the store is incomplete"):
         read_labels(tmp_path / "a.ome.zarr")
 
 
 def test_damaged_chunk_and_metadata(tmp_path):
     write(tmp_path / "a.ome.zarr")
-    chunk = tmp_path / "a.ome.zarr" / "labels/foreground/0/c/0/0"
+    chunk = tmp_path / "a.ome.zarr" / "labels/foreground/0/c.0.0"
     chunk.write_bytes(chunk.read_bytes()[:-5])
-    with pytest.raises(InvalidDataError, match="chunk labels/foreground/0/c/0/0"):
+    with pytest.raises(InvalidDataError, match=r"chunk labels/foreground/0/c\.0\.0"):
         read_labels(tmp_path / "a.ome.zarr")
     (tmp_path / "a.ome.zarr" / "zarr.json").write_text('{"attributes": {}}')
     with pytest.raises(InvalidDataError, match="does not describe labels of this package"):

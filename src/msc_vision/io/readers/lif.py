@@ -1,6 +1,7 @@
 """Leica LIF: pixels lie uncompressed in the file and are mapped, so a region touches only its rows."""
 
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 import liffile
@@ -31,6 +32,7 @@ class LifReader(Reader):
 
     def __init__(self, path: Path, scene: int | str | None) -> None:
         self._path = path
+        self._lock = Lock()  # frames are read by seeking
         self._lif = liffile.LifFile(path, squeeze=False)
         try:
             self.contents = self._describe(scene)
@@ -84,7 +86,8 @@ class LifReader(Reader):
         rows, columns = slice(region.y0, region.y1), slice(region.x0, region.x1)
         if self.contents.is_colour:  # liffile turns BGR round only in frames
             present = {axis: i for axis, i in wanted.items() if axis in self._image.sizes}
-            frame: NDArray[Any] = self._image.frame(**present)
+            with self._lock:
+                frame: NDArray[Any] = self._image.frame(**present)
             return frame[rows, columns]
         mapped = self._image.asarray(out="memmap")
         where = {"Y": rows, "X": columns}
