@@ -4,6 +4,7 @@ A refused field never becomes a confluency. An empty surface is not a refusal: i
 focus on, so its focus is flagged as unknown and the field is measured.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -152,7 +153,7 @@ def judge_field(
     """
     _check_mask(overview, judgeable)
     limits = settings or QualitySettings()
-    judgeable_percent = 100 * float(judgeable.mean())
+    judgeable_percent = 100 * float(np.count_nonzero(judgeable) / judgeable.size)
     figures = {
         "judgeable_percent": judgeable_percent,
         "saturated_percent": overview.saturated_percent,
@@ -165,7 +166,7 @@ def judge_field(
             figures,
         )
     sample, is_even = _sample(overview, judgeable)
-    level = float(np.median(sample))
+    level = _at(sample, 0.5)
     figures["level_percent"] = 100 * level / overview.saturation_level
     figures["saturated_judgeable_percent"] = _saturated_percent(overview, judgeable)
     blank = _blank_reason(figures, is_even, level, limits)
@@ -183,7 +184,7 @@ def _judge_lit(
 ) -> QualityReport:
     """Judge a field that is neither masked away nor blank."""
     is_whole = _whole_blocks(overview, judgeable)
-    noise = float(np.quantile(overview.block_fine[is_whole], 0.05))
+    noise = _at(np.sort(overview.block_fine[is_whole]), 0.05)
     figures["noise_percent"] = 100 * noise / level
     figures["vignetting_percent"] = _vignetting_percent(overview.block_mean, is_whole)
     octaves = _octaves(overview, is_whole, level, noise)
@@ -267,18 +268,26 @@ def _check_mask(overview: Overview, judgeable: NDArray[np.bool_]) -> None:
 
 
 def _sample(overview: Overview, judgeable: NDArray[np.bool_]) -> tuple[NDArray[np.uint16], bool]:
-    """Return every fourth judgeable pixel a side, and whether 99 % of them have one value."""
-    step = 4 if min(overview.image.shape) >= 64 else 1
+    """Return judgeable pixels of a sparse grid, and whether 99 % of them have one value."""
+    step = max(1, min(overview.image.shape) // 128)
     sample = overview.image[::step, ::step][judgeable[::step, ::step]]
     if sample.size == 0:
         sample = overview.image[judgeable]
-    low, high = np.quantile(sample, (0.005, 0.995), method="nearest")
-    return sample, bool(high - low <= 1)
+    sample = np.sort(sample)
+    return sample, bool(_at(sample, 0.995) - _at(sample, 0.005) <= 1)
+
+
+def _at(ascending: NDArray[np.generic], share: float) -> float:
+    """Return the value below which a share of sorted values lies."""
+    return float(ascending[round(share * (ascending.size - 1))])
 
 
 def _saturated_percent(overview: Overview, judgeable: NDArray[np.bool_]) -> float:
     """Return the saturated share of the judgeable overview pixels."""
-    saturated = overview.image >= int(0.995 * overview.saturation_level)
+    level = int(0.995 * overview.saturation_level)
+    if overview.image.max() < level:
+        return 0.0
+    saturated = overview.image >= level
     return 100 * float(np.count_nonzero(saturated & judgeable) / np.count_nonzero(judgeable))
 
 
@@ -316,8 +325,9 @@ def _scaled(values: list[float], factor: float) -> tuple[float, float, float]:
 
 def _excess(energy: NDArray[np.float32], noise_energy: float) -> float:
     """Return the root of the busiest blocks' energy above the emptiest blocks', less what noise alone fluctuates."""
-    low, high = np.quantile(energy, (0.05, 0.9))
-    return float(np.sqrt(max(high - low - _FLUCTUATION * min(float(low), noise_energy), 0.0)))
+    ascending = np.sort(energy)
+    low, high = _at(ascending, 0.05), _at(ascending, 0.9)
+    return math.sqrt(max(high - low - _FLUCTUATION * min(low, noise_energy), 0.0))
 
 
 def _band_energies(image: NDArray[np.uint16], scale: float, blocks: tuple[int, ...]) -> list[NDArray[np.float32]]:
