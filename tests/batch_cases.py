@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from msc_vision.batch.field import FieldTask
-from msc_vision.batch.pipeline import load_pipeline
 from scipy import ndimage
 
+from msc_vision.batch.field import FieldTask
+from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.batch.plan import RunPlan, RunSettings, plan_run
 from msc_vision.batch.run import resume_run, run_folder
 from msc_vision.errors import InvalidDataError
@@ -26,15 +26,16 @@ TIMED = ("run.json", "journal.sqlite", ".lock")
 
 
 def cell_image(seed: int, side: int = 256) -> np.ndarray:
-    """Draw bright strokes on a noisy grey ground, 16 bit: `seed` decides all of it."""
+    """Draw bright strokes with dark rims on a noisy grey ground, 16 bit: `seed` decides all of it."""
     rng = np.random.default_rng(seed)
-    ground = rng.normal(2000, 60, (side, side))
+    ground = rng.normal(2000, 25, (side, side))
     points = np.zeros((side, side))
-    for _ in range(20):
-        y, x = rng.integers(8, side - 48, 2)
+    for _ in range(side * side // 1500):
+        y, x = rng.integers(4, side - 44, 2)
         length = int(rng.integers(10, 40))
-        points[y : y + 5, x : x + length] = 1500
-    return (ground + ndimage.gaussian_filter(points, 1.5)).clip(0, 65535).astype(np.uint16)
+        points[y : y + 5, x : x + length] = 3000
+    strokes = ndimage.gaussian_filter(points, 1.5) - 0.5 * ndimage.gaussian_filter(points, 3)
+    return (ground + strokes).clip(0, 65535).astype(np.uint16)
 
 
 def write_images(folder: Path, n: int = 6, side: int = 256) -> None:
@@ -79,7 +80,7 @@ def plain_score(task: FieldTask, *, tile_map=map) -> FieldScore:
         check_pixels(pixels, task.source)
     except InvalidDataError as err:
         return FieldScore(key=task.key, path=task.row.path, status="failed", reason=str(err))
-    foreground = np.concatenate(list(tile_map(lambda rows: rows > 2300, np.array_split(pixels, 4))))
+    foreground = np.concatenate(list(tile_map(lambda rows: rows > 2200, np.array_split(pixels, 4))))
     labels, n = ndimage.label(foreground)
     labels = labels.astype(np.int32)
     objects = np.zeros(n, dtype=[("label", "i4"), ("area_px", "f8")])
@@ -121,6 +122,11 @@ def _mishap(task: FieldTask) -> None:
         raise ZeroDivisionError("division by zero")
 
 
+def largest_file(folder: Path) -> Path:
+    """Return the file that holds most of a label store: one with pixels."""
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: (path.stat().st_size, path))
+
+
 def result_bytes(out: Path) -> dict[str, bytes]:
     """Return every file of a run folder that has to be the same for the same images and settings."""
     return {
@@ -137,16 +143,17 @@ def differing_files(one: Path, other: Path) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run or resume in a process of its own: ``python batch_cases.py VERB IMAGES OUT WORKERS``.
+    """Run or resume with the real scorer in a process of its own: ``python batch_cases.py VERB IMAGES OUT WORKERS``.
 
     Says ``ready`` when everything is imported, then waits for a line, so that a test can time what follows.
     """
     verb, images, out, workers = arguments
+    load_pipeline("contrast")
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
     plan = plan_of(Path(images), Path(out), workers=int(workers))
-    {"run": run_folder, "resume": resume_run}[verb](plan, scorer=plain_score)
+    {"run": run_folder, "resume": resume_run}[verb](plan)
 
 
 if __name__ == "__main__":

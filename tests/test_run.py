@@ -1,6 +1,7 @@
 """A run from images to a complete run folder, and everything that must not stop it."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -9,10 +10,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import tifffile
-from msc_vision.batch.pipeline import load_pipeline
 
 from batch_cases import differing_files, manifest_of, plain_score, plan_of, result_bytes, write_images
-from msc_vision.batch.plan import MemoryModel, RunSettings, check_memory, estimate_peak_memory, field_key, plan_run
+from msc_vision.batch.field import Tiling
+from msc_vision.batch.pipeline import load_pipeline
+from msc_vision.batch.plan import (
+    FieldSize,
+    MemoryModel,
+    RunSettings,
+    check_memory,
+    estimate_peak_memory,
+    field_key,
+    plan_run,
+)
 from msc_vision.batch.progress import PlainProgress, duration
 from msc_vision.batch.run import RunInterruptedError, resume_run, run_folder
 from msc_vision.batch.verify import verify_run
@@ -73,17 +83,39 @@ def test_layers_and_vessel_follow_from_the_fields(finished):
         assert layer["confluency_percent"] == pytest.approx(sum(mine) / len(mine))
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_number_of_threads_does_not_show_in_the_result(images, finished, tmp_path, workers):
-    summary = run_folder(plan_of(images, tmp_path / "RUN", workers=workers), scorer=plain_score)
-    assert summary.n_scored == 6
-    assert differing_files(finished, tmp_path / "RUN") == []
+@pytest.fixture(scope="module")
+def measured(images, tmp_path_factory):
+    """Return a complete run of the six images by the real scorer, one worker."""
+    out = tmp_path_factory.mktemp("measured") / "RUN"
+    assert run_folder(plan_of(images, out, workers=1)).n_scored == 6
+    assert all(p > 1 for p in pq.read_table(out / "fields.parquet").column("confluency_percent").to_pylist())
+    return out
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"workers": 2},
+        {"workers": 4},
+        pytest.param({"workers": 2, "scheduler": "processes"}, marks=pytest.mark.slow),
+    ],
+    ids=["2 threads", "4 threads", "2 processes"],
+)
+def test_how_a_run_is_executed_does_not_show_in_the_result(images, measured, tmp_path, settings):
+    run_folder(plan_of(images, tmp_path / "RUN", **settings))
+    assert differing_files(measured, tmp_path / "RUN") == []
 
 
 @pytest.mark.slow
-def test_processes_do_not_show_in_the_result(images, finished, tmp_path):
-    run_folder(plan_of(images, tmp_path / "RUN", scheduler="processes"), scorer=plain_score)
-    assert differing_files(finished, tmp_path / "RUN") == []
+def test_how_large_fields_are_tiled_does_not_show_in_the_result(tmp_path):
+    """Two fields of 2500 x 2500, whole and in tiles of three sizes."""
+    write_images(tmp_path / "images", 2, side=2500)
+    whole = tmp_path / "WHOLE"
+    assert run_folder(plan_of(tmp_path / "images", whole)).n_scored == 2
+    for tile_px in (1024, 2048, 3072):
+        out = tmp_path / f"TILED{tile_px}"
+        run_folder(plan_of(tmp_path / "images", out, tiling=Tiling(whole_px=1, tile_px=tile_px)))
+        assert differing_files(whole, out) == [], tile_px
 
 
 def test_one_bad_file_costs_one_field_and_is_named(images, tmp_path):
@@ -233,6 +265,9 @@ def test_keys_differ_where_the_names_do_not():
     assert len({key.casefold() for key in keys}) == 4
 
 
+MODEL = MemoryModel(base_bytes=2**29, per_working_px=0, native_copies=1, surroundings=1)
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [
@@ -242,17 +277,24 @@ def test_keys_differ_where_the_names_do_not():
     ],
 )
 def test_a_run_that_needs_too_much_memory_is_refused_with_what_to_do(limit, message):
-    model = MemoryModel(base_bytes=2**29, per_pixel_bytes=1, max_pixels=2**29)
+    sizes = [FieldSize(2**14, 2**14)]  # half a GiB each
+    settings = RunSettings(workers=4, tiling=Tiling(whole_px=2**28))
     with pytest.raises(InvalidArgumentError, match=message):
-        check_memory([(2**16, 2**16)], RunSettings(workers=4, memory_limit_bytes=limit), model)
+        check_memory(sizes, replace(settings, memory_limit_bytes=limit), MODEL)
     with pytest.raises(InvalidArgumentError, match="free memory is"):
-        check_memory([(2**16, 2**16)], RunSettings(workers=4), model, available=lambda: limit)
+        check_memory(sizes, settings, MODEL, available=lambda: limit)
 
 
-def test_peak_memory_follows_from_tile_and_workers_not_from_image_size():
-    model = MemoryModel(base_bytes=0, per_pixel_bytes=10, max_pixels=1000)
-    sizes = [estimate_peak_memory([(side, side)], RunSettings(workers=2), model) for side in (10, 100, 100_000)]
-    assert sizes == [2_000, 20_000, 20_000]
+def test_peak_memory_of_large_images_follows_from_tile_and_workers():
+    """A strip as wide as the image is read at a time, so width counts, but neither height nor the number of fields."""
+
+    def peak(height, *, n=1, workers=2, tile_px=2048):
+        settings = RunSettings(workers=workers, tiling=Tiling(tile_px=tile_px))
+        return estimate_peak_memory([FieldSize(height, 30_000)] * n, settings, MemoryModel())
+
+    assert peak(30_000) == peak(300_000) == peak(30_000, n=50)
+    assert peak(30_000, workers=4) > peak(30_000) > peak(30_000, tile_px=1024)
+    assert peak(30_000) < 1.5 * 10**9
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_cases import plain_score, plan_of, write_images
+from batch_cases import largest_file, plain_score, plan_of, write_images
 from msc_vision.batch.run import run_folder
 from msc_vision.batch.store import canonical_sha256, file_sha256
 from msc_vision.batch.verify import verify_run
@@ -93,7 +93,7 @@ def test_every_damaged_result_is_named(out, name, damage):
     if name == "objects":
         path = next((out / "objects.parquet").rglob("*.parquet"))
     elif name == "labels":
-        path = next(path for path in sorted((out / "labels").rglob("0")) if path.is_file())
+        path = largest_file(out / "labels")
     else:
         path = out / name
     damage(path)

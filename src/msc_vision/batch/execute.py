@@ -23,7 +23,7 @@ from typing import Any, Protocol, Self
 import cv2
 
 from msc_vision import __version__
-from msc_vision.batch.field import FieldTask
+from msc_vision.batch.field import FieldTask, TileMap
 from msc_vision.batch.plan import PROCESSES, RunSettings, available_memory
 from msc_vision.batch.store import remove_output
 from msc_vision.errors import InvalidArgumentError, OutputError
@@ -47,10 +47,6 @@ _LOCAL_DASK = {
     "distributed.worker.http.routes": [],
     "distributed.comm.timeouts.connect": f"{CONNECT_TIMEOUT_S}s",
 }
-
-
-TileMap = Callable[..., Iterator[Any]]
-"""Works like the builtin `map`: applies a function to tiles, and gives the results in the order of the tiles."""
 
 
 class Scorer(Protocol):
@@ -278,7 +274,7 @@ class _DaskDesk:
 
     def run(self, tasks: Iterable[FieldTask], at_once: int) -> Iterator[tuple[FieldTask, Outcome | None]]:
         """Yield each task with its outcome, or None if its worker died."""
-        from distributed import as_completed  # noqa: PLC0415  (heavy)
+        from distributed import as_completed
 
         waiting = iter(tasks)
         running = {self._submit(task): task for task in islice(waiting, at_once)}
@@ -301,8 +297,8 @@ class _DaskDesk:
         return self._client.submit(_score_in_worker, self._scorer, task, key=key, pure=False)
 
     def _outcome(self, future: Any, task: FieldTask) -> Outcome | None:
-        from distributed import CancelledError as LostFutureError  # noqa: PLC0415  (heavy)
-        from distributed import KilledWorker  # noqa: PLC0415  (heavy)
+        from distributed import CancelledError as LostFutureError
+        from distributed import KilledWorker
 
         try:
             outcome: Outcome = future.result(timeout=CONNECT_TIMEOUT_S)
@@ -324,8 +320,8 @@ def _score_in_worker(scorer: Scorer, task: FieldTask) -> Outcome:
 @contextmanager
 def _local_client(workers: int, memory_limit_bytes: int) -> Iterator[Any]:
     """Start processes with one thread each, each within its share of the memory, and end them afterwards."""
-    import dask.config  # noqa: PLC0415  (heavy)
-    from distributed import Client, LocalCluster  # noqa: PLC0415  (heavy)
+    import dask.config
+    from distributed import Client, LocalCluster
 
     with (
         dask.config.set(_LOCAL_DASK),
@@ -352,7 +348,7 @@ def _remote_client(address: str, out: Path) -> Iterator[Any]:
     InvalidArgumentError
         If nothing answers, no worker is there, or the workers cannot do this run.
     """
-    from distributed import Client  # noqa: PLC0415  (heavy)
+    from distributed import Client
 
     try:
         client = Client(address, timeout=CONNECT_TIMEOUT_S, set_as_default=False)

@@ -204,7 +204,7 @@ class Journal:
             score.reason,
             outcome.attempts,
             outcome.is_passing,
-            json.dumps(dataclasses.asdict(score)),
+            score_to_json(score),
             stamp.n_bytes if stamp else None,
             stamp.mtime_ns if stamp else None,
             outcome.elapsed_s,
@@ -260,8 +260,13 @@ class Journal:
         self.close()
 
 
+def score_to_json(score: FieldScore) -> str:
+    """Return a score as JSON text; figures of NumPy types are kept to the last bit as plain numbers."""
+    return json.dumps(dataclasses.asdict(score), default=lambda value: value.item())
+
+
 def score_from_json(text: str) -> FieldScore:
-    """Return the score that `record` wrote; tuples come back as tuples."""
+    """Return the score that `score_to_json` wrote; tuples come back as tuples."""
     values: dict[str, Any] = json.loads(text)
     values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
     return FieldScore(**values)

@@ -12,14 +12,16 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 from msc_vision import __version__
-from msc_vision.batch.field import FieldTask
+from msc_vision.batch.field import STRIP_ROWS_PX, FieldTask, Tiling
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
+from msc_vision.imaging.normalise import working_factor
 from msc_vision.io.images import open_image
-from msc_vision.records import Manifest, ManifestRow, PlaneChoice
+from msc_vision.records import ImageInfo, Manifest, ManifestRow, PlaneChoice
 from msc_vision.vessels import Catalogue
 
 logger = logging.getLogger(__name__)
@@ -57,12 +59,15 @@ class RunSettings:
         What the run may use in all; None: what the machine (or its container) has free.
     retries : int
         How often a field whose worker process died is tried again before it becomes `failed`.
+    tiling : Tiling
+        From which size a field is worked on in tiles, and how large these are.
     """
 
     workers: int = field(default_factory=available_cores)
     scheduler: str = THREADS
     memory_limit_bytes: int | None = None
     retries: int = 2
+    tiling: Tiling = Tiling()  # noqa: RUF009  (frozen)
 
     def __post_init__(self) -> None:
         """Refuse values no run can work with."""
@@ -84,17 +89,45 @@ class RunSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryModel:
-    """Bytes that scoring takes; figures measured with `benchmarks/`, rounded up.
+class FieldSize:
+    """What the header of an image says about the memory it takes."""
 
-    ``base_bytes`` is a process with its libraries loaded, ``per_pixel_bytes`` all arrays alive at the peak per pixel
-    of the native image that is worked on at one time, and ``max_pixels`` the largest part of a field worked on at
-    one time (fields above it go tile by tile).
+    height_px: int
+    width_px: int
+    bytes_per_px: int = 2
+    factor: int = 1
+
+    @property
+    def n_px(self) -> int:
+        """Native pixels."""
+        return self.height_px * self.width_px
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """Bytes that scoring takes, measured as peaks of whole processes and rounded up.
+
+    ``base_bytes``: a process with its libraries loaded. ``per_working_px``: all arrays alive at the peak, per working
+    pixel (32 were measured). ``native_copies``: the pixels as decoded and as handed on. ``surroundings``: a tile
+    with what the filters reach around it, over the tile.
     """
 
-    base_bytes: int = 350 * 2**20
-    per_pixel_bytes: float = 24.0
-    max_pixels: int = 4096 * 4096
+    base_bytes: int = 300 * 2**20
+    per_working_px: float = 36.0
+    native_copies: float = 2.0
+    surroundings: float = 1.25
+
+    def whole(self, n_px: int, size: FieldSize) -> float:
+        """Return the bytes for a piece of a field of so many native pixels."""
+        return n_px * (self.native_copies * size.bytes_per_px + self.per_working_px / size.factor**2)
+
+    def field(self, size: FieldSize, tiling: Tiling, workers: int) -> float:
+        """Return the bytes when all workers are busy with fields, or tiles of a field, of this size."""
+        if size.n_px <= tiling.whole_px:
+            return workers * self.whole(size.n_px, size)
+        tile_px = (tiling.tile_px * size.factor) ** 2
+        strip_px = size.width_px * STRIP_ROWS_PX * size.factor
+        return workers * self.surroundings * self.whole(tile_px, size) + strip_px * (2 * self.native_copies + 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +199,12 @@ def plan_run(
     for name in sorted({row.vessel_type for row in manifest.rows}):
         catalogue.get(name).reachable_layers(optics_profile)  # now, not after hours of scoring
     _check_out_is_no_image(manifest, out)
-    tasks = tuple(_task(row, manifest, pipeline, out, plane) for row in manifest.rows)
+    tasks = tuple(_task(row, manifest, pipeline, out, plane, settings.tiling) for row in manifest.rows)
     _check_unique(tasks)
-    shapes = probe_shapes(tuple(task.source for task in tasks), plane)
+    sizes = probe_sizes(tasks)
     memory = memory or MemoryModel()
-    check_memory(shapes, settings, memory)
-    mean_pixels = sum(h * w for h, w in shapes) / len(shapes) if shapes else 0.0
+    check_memory(sizes, settings, memory)
+    mean_pixels = sum(size.n_px for size in sizes) / len(sizes) if sizes else 0.0
     return RunPlan(
         manifest=manifest,
         catalogue=catalogue,
@@ -183,7 +216,7 @@ def plan_run(
         optics_profile=optics_profile,
         identity=run_identity(manifest, catalogue, pipeline, plane) | {"optics profile": optics_profile},
         total_pixels=round(mean_pixels * len(tasks)),
-        peak_memory_bytes=estimate_peak_memory(shapes, settings, memory),
+        peak_memory_bytes=estimate_peak_memory(sizes, settings, memory),
     )
 
 
@@ -217,27 +250,32 @@ def run_identity(manifest: Manifest, catalogue: Catalogue, pipeline: Pipeline, p
     }
 
 
-def probe_shapes(paths: Sequence[Path], plane: PlaneChoice) -> tuple[tuple[int, int], ...]:
-    """Return height and width of the largest files and of an even sample of the others; unreadable ones are left out.
+def probe_sizes(tasks: Sequence[FieldTask]) -> tuple[FieldSize, ...]:
+    """Return the sizes of the largest files and of an even sample of the others; unreadable ones are left out.
 
     Only headers are read. What is wrong with an unreadable file is said when the field is scored.
     """
-    shapes = []
-    for path in _sample(paths):
+    sizes = []
+    for task in _sample(tasks):
         try:
-            with open_image(path, plane) as image:
-                shapes.append(image.info.shape)
+            with open_image(task.source, task.plane) as image:
+                sizes.append(_field_size(task, image.info))
         except (MscVisionError, OSError) as err:
             logger.debug("Not used for the estimate: %s", err)
-    return tuple(shapes)
+    return tuple(sizes)
 
 
-def estimate_peak_memory(shapes: Iterable[tuple[int, int]], settings: RunSettings, memory: MemoryModel) -> int:
+def _field_size(task: FieldTask, info: ImageInfo) -> FieldSize:
+    pixel_size_um = task.row.pixel_size_um or info.pixel_size_um
+    factor = 1 if pixel_size_um is None else working_factor(pixel_size_um, task.pipeline.scale.target_um)
+    return FieldSize(*info.shape, np.dtype(info.dtype).itemsize, factor)
+
+
+def estimate_peak_memory(sizes: Iterable[FieldSize], settings: RunSettings, memory: MemoryModel) -> int:
     """Return the bytes a run needs at its peak, which follow from tile size and workers, not from the folder."""
-    largest = max((height * width for height, width in shapes), default=0)
-    at_once = min(largest, memory.max_pixels) * memory.per_pixel_bytes
+    largest = max((memory.field(size, settings.tiling, settings.workers) for size in sizes), default=0.0)
     processes = settings.workers + 1 if settings.scheduler == PROCESSES else 1
-    return round(processes * memory.base_bytes + settings.workers * at_once)
+    return round(processes * memory.base_bytes + largest)
 
 
 def available_memory() -> int:
@@ -257,7 +295,7 @@ def available_memory() -> int:
 
 
 def check_memory(
-    shapes: Sequence[tuple[int, int]],
+    sizes: Sequence[FieldSize],
     settings: RunSettings,
     memory: MemoryModel,
     available: Callable[[], int] = available_memory,
@@ -273,7 +311,7 @@ def check_memory(
         return
     limit = settings.memory_limit_bytes
     allowed, what = (limit, "the memory limit") if limit is not None else (available(), "free memory")
-    needed = {n: estimate_peak_memory(shapes, replace(settings, workers=n), memory) for n in (1, settings.workers)}
+    needed = {n: estimate_peak_memory(sizes, replace(settings, workers=n), memory) for n in (1, settings.workers)}
     if needed[settings.workers] <= allowed:
         return
     if needed[1] <= allowed:
@@ -290,7 +328,9 @@ def _gib(n_bytes: float) -> str:
     return f"{n_bytes / 2**30:.2f} GiB"
 
 
-def _task(row: ManifestRow, manifest: Manifest, pipeline: Pipeline, out: Path, plane: PlaneChoice) -> FieldTask:
+def _task(
+    row: ManifestRow, manifest: Manifest, pipeline: Pipeline, out: Path, plane: PlaneChoice, tiling: Tiling
+) -> FieldTask:
     key = field_key(row)
     return FieldTask(
         key=key,
@@ -300,6 +340,7 @@ def _task(row: ManifestRow, manifest: Manifest, pipeline: Pipeline, out: Path, p
         labels_path=out / "labels" / f"{key}.ome.zarr",
         objects_path=out / ".work" / "objects" / f"{key}.npy",
         plane=plane,
+        tiling=tiling,
     )
 
 
@@ -367,10 +408,10 @@ def _check_out_is_no_image(manifest: Manifest, out: Path) -> None:
             raise InvalidArgumentError(f"{out} holds the image {source}; choose a run folder of its own.")
 
 
-def _sample(paths: Sequence[Path]) -> list[Path]:
-    by_size = sorted(paths, key=lambda path: (-_size(path), str(path)))
-    step = max(1, len(paths) // _PROBED_SPREAD)
-    return list(dict.fromkeys([*by_size[:_PROBED_LARGEST], *paths[::step][:_PROBED_SPREAD]]))
+def _sample(tasks: Sequence[FieldTask]) -> list[FieldTask]:
+    by_size = sorted(tasks, key=lambda task: (-_size(task.source), task.key))
+    step = max(1, len(tasks) // _PROBED_SPREAD)
+    return list({task.key: task for task in (*by_size[:_PROBED_LARGEST], *tasks[::step][:_PROBED_SPREAD])}.values())
 
 
 def _size(path: Path) -> int:

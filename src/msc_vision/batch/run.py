@@ -423,6 +423,7 @@ def _execution(plan: RunPlan) -> dict[str, Any]:
     return {
         "scheduler": plan.settings.scheduler,
         "workers": plan.settings.workers,
+        "tiling": asdict(plan.settings.tiling),
         "memory_limit_bytes": plan.settings.memory_limit_bytes,
         "estimated_peak_memory_bytes": plan.peak_memory_bytes,
     }

@@ -193,6 +193,10 @@ def _check_foreign(path: Path) -> Iterator[Complaint]:
         name = part.relative_to(path).as_posix()
         if part.is_file() and name not in listed:
             yield _error("It is not one of the results of this run.", name)
+    labels = path / LABELS_NAME
+    for entry in sorted(labels.iterdir()) if labels.is_dir() else ():
+        if f"{LABELS_NAME}/{entry.name}" not in listed:
+            yield _error("These labels belong to no scored field.", f"{LABELS_NAME}/{entry.name}")
 
 
 def _listed(path: Path) -> frozenset[str]:
@@ -251,10 +255,6 @@ def _check_labels(path: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Com
             continue  # said by the hash check
         if _content(path / name) != sha256:
             yield _error("The labels were changed after the run: they do not have their labels_sha256.", name)
-    folder = path / LABELS_NAME
-    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if f"{LABELS_NAME}/{entry.name}" not in expected:
-            yield _error("These labels belong to no scored field.", f"{LABELS_NAME}/{entry.name}")
 
 
 def _check_images(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Complaint]:
