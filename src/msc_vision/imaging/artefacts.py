@@ -470,6 +470,8 @@ def _spots(
     if np.count_nonzero(can_letter) > settings.n_candidates_max:
         can_letter[:] = False
     for i in np.flatnonzero(can_letter | can_bar):
+        if not (can_letter[i] or outlines.has_straight_edge(int(i))):
+            continue
         spot = _spot(ink.level, half, full, outlines, int(i), settings)
         if spot is not None and (spot.is_bar or can_letter[i]):
             yield spot
@@ -543,21 +545,38 @@ class _Outlines:
         is_rectangle = np.abs(self.n_points / np.maximum(2 * (long + short) - 4, 1) - 1) <= 0.08
         return (long >= least_px) & (is_thin | is_rectangle)
 
+    def has_straight_edge(self, index: int) -> bool:
+        """Tell whether the outline follows one row or column along most of its length."""
+        is_level = self.width[index] >= self.height[index]
+        along = self.contours[index][:, 0, 1 if is_level else 0]
+        first = self.y0[index] if is_level else self.x0[index]
+        length = max(int(self.width[index]), int(self.height[index]))
+        counts = np.bincount(along - first, minlength=2)
+        return bool((counts[:-1] + counts[1:]).max() >= 0.8 * length)  # two lines: binning may split the edge
+
+    def _gaps(self, i: NDArray[np.intp], j: NDArray[np.intp]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Return the gaps between boxes ``i`` (rows) and ``j`` (columns) across and along; overlap is negative."""
+        i = i[:, None]
+        apart_x = np.maximum(self.x0[j] - self.x1[i], self.x0[i] - self.x1[j])
+        apart_y = np.maximum(self.y0[j] - self.y1[i], self.y0[i] - self.y1[j])
+        return apart_x, apart_y
+
     def with_neighbour(self, letters: NDArray[np.bool_], bars: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Keep letters that have another letter beside them or a bar within reach: a lone spot is never text."""
         keep = np.zeros_like(letters)
         index = np.flatnonzero(letters)
         if index.size == 0:
             return keep
-        tall = self.height[index, None]
-        for others, reach, rows in ((letters, 1.5, 0.0), (bars, 4.0, 4.0)):
-            j = np.flatnonzero(others)[None, :]
-            apart_x = np.maximum(self.x0[j] - self.x1[index, None], self.x0[index, None] - self.x1[j])
-            apart_y = np.maximum(self.y0[j] - self.y1[index, None], self.y0[index, None] - self.y1[j])
-            is_near = (apart_x <= reach * np.maximum(tall, self.height[j] if rows == 0 else 0)) & (
-                apart_y <= rows * tall
-            )
-            keep[index] |= (is_near & (j != index[:, None])).any(axis=1)
+        height = self.height[index, None]
+        j = index[None, :]
+        tall, low = np.maximum(height, self.height[j]), np.minimum(height, self.height[j])
+        apart_x, apart_y = self._gaps(index, j)
+        is_beside = (apart_x <= 1.5 * tall) & (apart_y <= -0.7 * low) & (low >= 0.5 * tall) & (j != index[:, None])
+        keep[index] = is_beside.any(axis=1)
+        k = np.flatnonzero(bars)[None, :]
+        apart_x, apart_y = self._gaps(index, k)
+        is_near = (apart_x <= 4 * height) & (apart_y <= 4 * height) & (k != index[:, None])
+        keep[index] |= is_near.any(axis=1)
         return keep
 
 
