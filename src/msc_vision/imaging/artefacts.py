@@ -139,7 +139,7 @@ class ArtefactSettings(BaseModel):
         3,
         ge=2,
         description="Letters of like height side by side that make a text where no bar is near: two bright specks"
-        " side by side are common, three that pass every other test were not seen in 60 fields.",
+        " side by side are common, three that pass every other test were not seen in 90 fields.",
     )
     n_candidates_max: int = Field(
         40,
