@@ -68,7 +68,7 @@ def test_strongly_defocused_cells_are_refused_with_figure_and_limit(n_cells, blu
     assert not report.is_judgeable
     assert "out-of-focus" in report.flags
     assert report.reason.startswith("The field is out of focus: focus ratio 0.")
-    assert "at least 0.3 is needed" in report.reason
+    assert "at least 0.28 is needed" in report.reason
 
 
 def test_more_blur_never_raises_the_focus_figure():

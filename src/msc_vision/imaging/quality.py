@@ -32,11 +32,11 @@ class QualitySettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     focus_ratio_min: float = Field(
-        0.3,
+        0.28,
         gt=0,
         description="Fine over coarse structure, below which a field is refused as blurred. Chosen on 90 phase-contrast"
         " and brightfield fields: in focus 0.8 to 4.7; blurred by a Gaussian of 4 working pixels 0.3 to 1.2, of 6 0.2"
-        " to 0.6, of 8 0.1 to 0.33, of 12 0.1 to 0.24. Aggregates five planes out of focus, still outlined, have 0.36.",
+        " to 0.6, of 8 0.1 to 0.33, of 12 0.1 to 0.24. Aggregates five planes out of focus, still outlined, have 0.31.",
     )
     focus_ratio_soft: float = Field(
         0.6, gt=0, description="Below this a field is scored and flagged `soft-focus`: fine processes are blurred away."
@@ -278,8 +278,11 @@ def _sample(overview: Overview, judgeable: NDArray[np.bool_]) -> tuple[NDArray[n
 
 
 def _at(ascending: NDArray[np.generic], share: float) -> float:
-    """Return the value below which a share of sorted values lies."""
-    return float(ascending[round(share * (ascending.size - 1))])
+    """Return the value below which a share of sorted values lies, between neighbours by proportion."""
+    position = share * (ascending.size - 1)
+    below = int(position)
+    above = min(below + 1, ascending.size - 1)
+    return float(ascending[below]) + (position - below) * (float(ascending[above]) - float(ascending[below]))
 
 
 def _saturated_percent(overview: Overview, judgeable: NDArray[np.bool_]) -> float:
