@@ -34,9 +34,9 @@ class QualitySettings(BaseModel):
     focus_ratio_min: float = Field(
         0.28,
         gt=0,
-        description="Fine over coarse structure, below which a field is refused as blurred. Chosen on 90 phase-contrast"
-        " and brightfield fields: in focus 0.8 to 4.7; blurred by a Gaussian of 4 working pixels 0.3 to 1.2, of 6 0.2"
-        " to 0.6, of 8 0.1 to 0.33, of 12 0.1 to 0.24. Aggregates five planes out of focus, still outlined, have 0.31.",
+        description="Fine over coarse structure, below which a field is refused as blurred. Cells in focus read 1.3 to"
+        " 5.1 (84 fields). Of 37 fields, blurred by a Gaussian of 4, 6, 8 and 12 working pixels, it refuses 3, 7, 24 and"
+        " 29; the others at 12 are too pale to tell. Aggregates five planes off, still outlined, read 0.31.",
     )
     focus_ratio_soft: float = Field(
         0.6, gt=0, description="Below this a field is scored and flagged `soft-focus`: fine processes are blurred away."
