@@ -35,8 +35,8 @@ class QualitySettings(BaseModel):
         0.28,
         gt=0,
         description="Fine over coarse structure, below which a field is refused as blurred. Cells in focus read 1.3 to"
-        " 5.1 (84 fields). Of 37 fields, blurred by a Gaussian of 4, 6, 8 and 12 working pixels, it refuses 3, 7, 24 and"
-        " 29; the others at 12 are too pale to tell. Aggregates five planes off, still outlined, read 0.31.",
+        " 5.1 (84 fields). Of 37 fields, blurred by a Gaussian of 4, 6, 8 and 12 working pixels, it refuses 3, 7, 24"
+        " and 29; at 12, 7 more are too pale to tell. Aggregates five planes off, still outlined, read 0.31.",
     )
     focus_ratio_soft: float = Field(
         0.6, gt=0, description="Below this a field is scored and flagged `soft-focus`: fine processes are blurred away."
