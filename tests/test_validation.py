@@ -1,4 +1,4 @@
-"""Masks and confluencies against truth: overlap, instances, agreement, bands, and the same numbers as a second scorer."""
+"""Masks and confluencies against truth: overlap, instances, agreement, bands; the same numbers as a second scorer."""
 
 import importlib.util
 from pathlib import Path

@@ -237,7 +237,7 @@ def bland_altman(reference: Sequence[float], measured: Sequence[float]) -> Bland
 
 def _agreement_intervals(n: int, bias: float, sd: float) -> tuple[Interval, Interval, Interval, Interval]:
     """Return the intervals of bias, the limits of agreement, and the interval of each limit."""
-    from scipy.stats import t as student  # noqa: PLC0415  (scipy.stats costs a quarter of a second)
+    from scipy.stats import t as student
 
     quantile = float(student.ppf(0.975, n - 1))
     half_bias = quantile * sd / math.sqrt(n)
@@ -255,7 +255,7 @@ def spearman(reference: Sequence[float], measured: Sequence[float]) -> float | N
     """Return Spearman's rank correlation; None with fewer than three pairs or when one side is constant."""
     if len(reference) < 3 or len(set(reference)) < 2 or len(set(measured)) < 2:
         return None
-    from scipy.stats import spearmanr  # noqa: PLC0415  (scipy.stats costs a quarter of a second)
+    from scipy.stats import spearmanr
 
     return float(spearmanr(reference, measured).statistic)
 

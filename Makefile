@@ -1,0 +1,58 @@
+# Every target creates .venv when it is missing and installs what it needs; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := src tests benchmarks sample_data
+DEMO := demo_run
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## create .venv and install the package with its tools for development
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1), need Python 3.11 or newer: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -q && apt-get install -y -q python3-venv; \
+		else echo "error: $(PYTHON) cannot make environments; install it first: sudo apt-get install python3-venv" >&2; exit 1; fi; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and by itself, so that pip takes one build of it (the plain index serves the CPU build).
+$(STAMP): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet "torch>=2.13,<2.14"
+	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP) ## score the two sample vessels and compare with their truth (under a minute)
+	@rm -rf $(DEMO)
+	@mkdir -p $(DEMO)
+	$(BIN)/msc-vision run sample_data/t-75 --out $(DEMO)/t-75
+	$(BIN)/msc-vision run sample_data/hyperstack-12 --out $(DEMO)/hyperstack-12
+	@$(BIN)/python -m msc_vision.cli.demo $(DEMO)/t-75=sample_data/t-75 $(DEMO)/hyperstack-12=sample_data/hyperstack-12
+
+test: $(STAMP) ## run every test, on two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP) ## ruff, mypy and the one-way import direction
+	$(BIN)/ruff check $(wildcard $(SOURCES))
+	$(BIN)/ruff format --check $(wildcard $(SOURCES))
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## let ruff put the code in form
+	$(BIN)/ruff format $(wildcard $(SOURCES))
+	$(BIN)/ruff check --fix $(wildcard $(SOURCES))
+
+bench: $(STAMP) ## measure accuracy, speed and memory
+	$(BIN)/python -m benchmarks
+
+clean: ## remove .venv, demo runs and caches
+	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find src tests benchmarks sample_data -name __pycache__ -type d -prune -exec rm -rf {} +

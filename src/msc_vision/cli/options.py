@@ -1,0 +1,94 @@
+"""Options that several commands share, each explained once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHAT = "What the images show"
+HOW = "How they are measured"
+WHERE = "Where it runs and where results go"
+
+Vessel = Annotated[
+    str | None,
+    typer.Option(
+        "--vessel",
+        metavar="TYPE",
+        help="Vessel type of all images, such as t-75 or hyperstack-36; `msc-vision vessels` lists them.",
+        rich_help_panel=WHAT,
+    ),
+]
+VesselId = Annotated[
+    str | None,
+    typer.Option(
+        "--vessel-id", metavar="NAME", help="Name of the vessel, if folders do not tell.", rich_help_panel=WHAT
+    ),
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        "--pattern",
+        metavar="REGEX",
+        help="Your own naming of files: named groups such as `(?P<layer>[0-9]+)`, searched in the path below FOLDER.",
+        rich_help_panel=WHAT,
+    ),
+]
+PixelSize = Annotated[
+    float | None,
+    typer.Option(
+        "--pixel-size-um",
+        metavar="X",
+        help="Side of a pixel in µm, for images whose manifest row states none; without one there are no areas.",
+        rich_help_panel=WHAT,
+    ),
+]
+CatalogueFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--catalogue",
+        metavar="YAML",
+        help="Vessel types of your own, besides those that ship; may be given more than once.",
+        rich_help_panel=WHAT,
+    ),
+]
+Optics = Annotated[
+    str,
+    typer.Option(
+        "--optics",
+        metavar="PROFILE",
+        help="standard or long-working-distance: which layers the microscope reaches.",
+        rich_help_panel=WHAT,
+    ),
+]
+PipelineName = Annotated[
+    str,
+    typer.Option(
+        "--pipeline",
+        metavar="P",
+        help="Analysis recipe: default, contrast, or a YAML file.",
+        rich_help_panel=HOW,
+    ),
+]
+Channel = Annotated[
+    str | None,
+    typer.Option(
+        "--channel",
+        metavar="NAME|N",
+        help="Channel of multi-channel files; else the transmitted light.",
+        rich_help_panel=HOW,
+    ),
+]
+TimePoint = Annotated[
+    int | None,
+    typer.Option("--time", metavar="N", help="Time point of time series, from 0.", rich_help_panel=HOW),
+]
+Slice = Annotated[
+    int | None,
+    typer.Option("--z", metavar="N", help="Slice of focus series, from 0; else the sharpest.", rich_help_panel=HOW),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", help="Fields scored side by side; default: every core.", rich_help_panel=WHERE
+    ),
+]

@@ -1,0 +1,119 @@
+"""What a report says, as plain frozen records: the page shows these and computes nothing that decides."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msc_vision.records import FieldStatus, LayerState, PlaneChoice
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Lower and upper end of an interval, percent."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class FieldEntry:
+    """One field as the report shows it; a rejected or failed field has a reason and no confluency."""
+
+    key: str
+    path: str
+    vessel_id: str
+    layer: int
+    status: FieldStatus
+    reason: str | None = None
+    confluency_percent: float | None = None
+    judgeable_percent: float | None = None
+    judgeable_area_mm2: float | None = None
+    pixel_size_um: float | None = None
+    flags: tuple[str, ...] = ()
+    image: Path | None = None
+    labels: Path | None = None
+    plane: PlaneChoice = PlaneChoice()  # noqa: RUF009  (frozen)
+
+    @property
+    def name(self) -> str:
+        """File name without its folders."""
+        return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerEntry:
+    """One growth surface, seen or not; ``interval`` is None until an interval can be given."""
+
+    layer: int
+    state: LayerState
+    reason: str | None = None
+    confluency_percent: float | None = None
+    interval: Range | None = None
+    sd_points: float | None = None
+    judgeable_area_mm2: float | None = None
+    fields: tuple[FieldEntry, ...] = ()
+
+    @property
+    def scored(self) -> tuple[FieldEntry, ...]:
+        """The fields that have a confluency, lowest first."""
+        kept = [f for f in self.fields if f.confluency_percent is not None]
+        return tuple(sorted(kept, key=lambda f: (f.confluency_percent or 0.0, f.key)))
+
+    @property
+    def n_rejected(self) -> int:
+        """How many fields could not be judged."""
+        return sum(f.status == "rejected" for f in self.fields)
+
+    @property
+    def n_failed(self) -> int:
+        """How many fields could not be read or scored."""
+        return sum(f.status == "failed" for f in self.fields)
+
+
+@dataclass(frozen=True, slots=True)
+class VesselEntry:
+    """One vessel, its layers from 1 (bottom) upwards, and what is known about its type."""
+
+    vessel_id: str
+    type_id: str
+    type_name: str
+    n_layers: int
+    layers: tuple[LayerEntry, ...]
+    confluency_percent: float | None = None
+    interval: Range | None = None
+    statement: str | None = None
+    area_per_layer_cm2: float | None = None
+    source: str | None = None
+    is_verified: bool = True
+
+    @property
+    def measured(self) -> tuple[LayerEntry, ...]:
+        """The layers that have a confluency."""
+        return tuple(entry for entry in self.layers if entry.confluency_percent is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class RunContent:
+    """A run folder, ready to be shown. ``provenance`` are pairs of label and value."""
+
+    folder: Path
+    title: str
+    state: str
+    vessels: tuple[VesselEntry, ...]
+    software: str
+    pipeline: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    images_folder: str | None = None
+    provenance: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[FieldEntry, ...]:
+        """Every field of every vessel."""
+        return tuple(f for vessel in self.vessels for layer in vessel.layers for f in layer.fields)
+
+    @property
+    def troubled(self) -> tuple[FieldEntry, ...]:
+        """The fields without a result, failures before rejections."""
+        kept = [f for f in self.fields if f.status != "scored"]
+        return tuple(sorted(kept, key=lambda f: (f.status != "failed", f.vessel_id, f.layer, f.path)))

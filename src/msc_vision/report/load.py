@@ -1,0 +1,175 @@
+"""Read a run folder into what its report says."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msc_vision.errors import InvalidDataError
+from msc_vision.records import PlaneChoice
+from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
+from msc_vision.vessels import Catalogue, load_catalogue
+
+COMPLETE_STATES = ("done", "done-with-failures")
+NEEDED = ("run.json", "fields.parquet", "layers.parquet", "vessels.json")
+
+
+def load_run(run: Path, catalogue: Catalogue | None = None) -> RunContent:
+    """Return the content of a complete run folder.
+
+    Parameters
+    ----------
+    run
+        Folder written by ``msc-vision run``.
+    catalogue
+        Names, areas and sources of vessel types; the shipped one by default. A type it does not know keeps its id.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is no run folder, the run is not complete, or a file cannot be read.
+    """
+    record = _read_json(run / "run.json", run)
+    if record.get("state") not in COMPLETE_STATES:
+        raise InvalidDataError(
+            f"{run}: the run is {record.get('state')}, without results yet; go on with `msc-vision run … --resume`."
+        )
+    try:
+        return _content(run, record, load_catalogue() if catalogue is None else catalogue)
+    except (KeyError, TypeError) as err:
+        raise InvalidDataError(f"{run}: not written as a run folder is ({type(err).__name__}: {err}).") from err
+
+
+def _read_json(path: Path, run: Path) -> dict[str, Any]:
+    if not run.is_dir():
+        raise InvalidDataError(f"{run}: no such run folder.")
+    if not path.is_file():
+        raise InvalidDataError(f"{run}: no run folder, {path.name} is missing; it should hold {', '.join(NEEDED)}.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as err:
+        raise InvalidDataError(f"{path}: cannot be read as JSON ({err}).") from err
+    if not isinstance(content, dict):
+        raise InvalidDataError(f"{path}: holds {type(content).__name__}, not an object.")
+    return content
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows: list[dict[str, Any]] = pq.ParquetFile(path).read().to_pylist()
+    except (OSError, pa.ArrowInvalid) as err:
+        raise InvalidDataError(f"{path}: cannot be read as a table ({err}); check with `msc-vision verify`.") from err
+    return rows
+
+
+def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunContent:
+    images = Path(record["images_folder"])
+    plane = PlaneChoice(**record["settings"]["plane"])
+    by_layer: defaultdict[tuple[str, int], list[FieldEntry]] = defaultdict(list)
+    for row in _read_rows(run / "fields.parquet"):
+        by_layer[row["vessel_id"], row["layer"]].append(_field(row, run, images, plane))
+    layers: defaultdict[str, list[LayerEntry]] = defaultdict(list)
+    for row in _read_rows(run / "layers.parquet"):
+        layers[row["vessel_id"]].append(_layer(row, by_layer[row["vessel_id"], row["layer"]]))
+    rows = _read_json(run / "vessels.json", run)["vessels"]
+    vessels = tuple(_vessel(row, layers[row["vessel_id"]], catalogue) for row in rows)
+    return RunContent(
+        folder=run.absolute(),
+        title=_title(vessels),
+        state="complete",
+        vessels=vessels,
+        software=f"{record['software']['name']} {record['software']['version']}",
+        pipeline=_pipeline_name(record),
+        started_at=record["timing"]["started_at"],
+        finished_at=record["timing"]["finished_at"],
+        images_folder=record["images_folder"],
+        provenance=_provenance(record, vessels),
+    )
+
+
+def _title(vessels: Sequence[VesselEntry]) -> str:
+    if len(vessels) == 1:
+        return f"Confluency of {vessels[0].vessel_id}"
+    return f"Confluency of {len(vessels)} vessels"
+
+
+def _pipeline_name(record: Mapping[str, Any]) -> str:
+    pipeline = record["settings"]["pipeline"]
+    return str(pipeline["content"].get("name") or pipeline["sha256"][:12])
+
+
+def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) -> FieldEntry:
+    return FieldEntry(
+        key=row["key"],
+        path=row["path"],
+        vessel_id=row["vessel_id"],
+        layer=row["layer"],
+        status=row["status"],
+        reason=row["reason"],
+        confluency_percent=row["confluency_percent"],
+        judgeable_percent=row["judgeable_percent"],
+        judgeable_area_mm2=row["judgeable_area_mm2"],
+        pixel_size_um=row["pixel_size_um"],
+        flags=tuple(row["flags"] or ()),
+        image=images / row["path"],
+        labels=run / row["labels"] if row["labels"] else None,
+        plane=PlaneChoice(time=row["time_index"], channel=plane.channel, z=row["z_index"], scene=plane.scene),
+    )
+
+
+def _layer(row: Mapping[str, Any], fields: Sequence[FieldEntry]) -> LayerEntry:
+    interval = row["confluency_interval"]
+    return LayerEntry(
+        layer=row["layer"],
+        state=row["state"],
+        reason=None if row["state"] == "measured" else row["how"],
+        confluency_percent=row["confluency_percent"],
+        interval=Range(*interval) if interval else None,
+        sd_points=row["sd_points"],
+        judgeable_area_mm2=row["judgeable_area_mm2"],
+        fields=tuple(fields),
+    )
+
+
+def _vessel(row: Mapping[str, Any], layers: Sequence[LayerEntry], catalogue: Catalogue) -> VesselEntry:
+    known = catalogue.get(row["vessel_type"], None)
+    interval = row["confluency_interval"]
+    return VesselEntry(
+        vessel_id=row["vessel_id"],
+        type_id=row["vessel_type"],
+        type_name=known.name if known else row["vessel_type"],
+        n_layers=row["n_layers"],
+        layers=tuple(sorted(layers, key=lambda entry: entry.layer)),
+        confluency_percent=row["confluency_percent"],
+        interval=Range(*interval) if interval else None,
+        statement=row["how"],
+        area_per_layer_cm2=row["culture_area_cm2"] / row["n_layers"],
+        source=known.source if known else "a vessel type of this site, not in the catalogue that made this page",
+        is_verified=known.verified if known else False,
+    )
+
+
+def _provenance(record: Mapping[str, Any], vessels: Sequence[VesselEntry]) -> tuple[tuple[str, str], ...]:
+    """Return what made this run, as pairs of label and value."""
+    settings, environment, timing = record["settings"], record["environment"], record["timing"]
+    packages = ", ".join(f"{name} {version}" for name, version in sorted(environment["packages"].items()))
+    attempts = timing["n_attempts"]
+    n_fields = sum(len(layer.fields) for vessel in vessels for layer in vessel.layers)
+    return (
+        ("Run", record["run_id"]),
+        ("Images", f"{record['images_folder']} ({n_fields} fields; each with its sha256 in fields.parquet)"),
+        ("Started, finished", f"{timing['started_at']}, {timing['finished_at']}"),
+        ("Time taken", f"{timing['elapsed_s']:.1f} s in {attempts} attempt{'s' if attempts != 1 else ''}"),
+        ("Software", f"{record['software']['name']} {record['software']['version']}, Python {environment['python']}"),
+        ("Machine", f"{environment['platform']}, {environment['machine']}"),
+        ("Optics profile", str(settings["optics_profile"])),
+        ("Pipeline sha256", settings["pipeline"]["sha256"]),
+        ("Settings sha256", record["settings_sha256"]),
+        ("Manifest sha256", settings["manifest"]["sha256"]),
+        ("Results sha256", str(record["hashes_sha256"])),
+        ("Packages", packages),
+    )

@@ -1,0 +1,238 @@
+"""Put a run's content and pictures into the page, and write it in one step."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from msc_vision.errors import OutputError
+from msc_vision.report.content import LayerEntry, RunContent, VesselEntry
+from msc_vision.report.gallery import Gallery, ShownField, fill_gallery
+from msc_vision.report.ladder import Ladder, draw_ladder
+from msc_vision.report.load import load_run
+from msc_vision.report.words import (
+    STATE_WORDS,
+    count,
+    number_ranges,
+    percent,
+    shown_reason,
+    trouble_sentence,
+    vessel_sentence,
+)
+from msc_vision.vessels import Catalogue
+
+MAX_HEADLINES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """One line of a vessel's table, as text."""
+
+    layers: str
+    state: str
+    reason: str | None
+    confluency: str
+    interval: str
+    fields: str
+    sd: str
+    extremes: str
+    area: str
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPictures:
+    """The pictures of one layer."""
+
+    layer: int
+    shown: tuple[ShownField, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VesselBlock:
+    """Everything the page says about one vessel."""
+
+    vessel: VesselEntry
+    number: str
+    sentence: str
+    ladder: Ladder
+    rows: tuple[TableRow, ...]
+    interval_note: str
+    pictures: tuple[LayerPictures, ...]
+    picture_note: str | None
+    is_first_of_type: bool
+
+
+def write_run_report(run: Path, catalogue: Catalogue | None = None) -> Path:
+    """Write ``report.html`` into a run folder from what lies there, and return its path.
+
+    Parameters
+    ----------
+    run
+        A complete run folder.
+    catalogue
+        Names and sources of the vessel types; the shipped one by default.
+
+    Raises
+    ------
+    InvalidDataError
+        If the folder is not a run folder or a file in it cannot be read.
+    OutputError
+        If the page cannot be written.
+    """
+    content = load_run(run, catalogue)
+    page = render_run(content, fill_gallery(content))
+    return write_page(run / "report.html", page)
+
+
+def render_run(content: RunContent, gallery: Gallery) -> str:
+    """Return the page of a run as HTML text; every word that comes from a file is escaped."""
+    seen: set[str] = set()
+    blocks = []
+    for vessel in content.vessels:
+        blocks.append(_vessel_block(vessel, gallery, vessel.type_id not in seen))
+        seen.add(vessel.type_id)
+    return render(
+        "run.html.j2",
+        content=content,
+        blocks=blocks,
+        max_headlines=MAX_HEADLINES,
+        trouble=trouble_sentence(content),
+        notices=_notices(content),
+        reasons={field.key: shown_reason(field) for field in content.troubled},
+        trouble_pictures=gallery.troubled,
+    )
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template of this package; autoescape is on, an unknown name is an error."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("msc_vision.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (files("msc_vision.report") / "templates" / "style.css").read_text(encoding="utf-8")
+    # Our own file, not data: the only text that goes in unescaped.
+    return environment.get_template(template).render(style=Markup(style), **values)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for a page, if it is not there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise OutputError(f"{folder}: cannot be made ({err.strerror or err}); choose another --out.") from err
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page beside its place and move it there, so that nobody reads half of it.
+
+    Raises
+    ------
+    OutputError
+        If the folder is not writable or the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        partial.write_text(page, encoding="utf-8")
+        partial.replace(path)
+    except OSError as err:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path}: the page could not be written ({err.strerror or err}); free space or allow writing."
+        ) from err
+    return path
+
+
+def _vessel_block(vessel: VesselEntry, gallery: Gallery, is_first_of_type: bool) -> VesselBlock:
+    groups = tuple(
+        LayerPictures(entry.layer, gallery.of_layer(vessel.vessel_id, entry.layer)) for entry in vessel.layers[::-1]
+    )
+    has_interval = any(entry.interval for entry in vessel.layers)
+    return VesselBlock(
+        vessel=vessel,
+        number=percent(vessel.confluency_percent) if vessel.confluency_percent is not None else "no value",
+        sentence=vessel_sentence(vessel),
+        ladder=draw_ladder(vessel),
+        rows=tuple(_table_rows(vessel.layers[::-1])),
+        interval_note=""
+        if has_interval
+        else "Intervals are not given yet: the SD between fields is the only spread here.",
+        pictures=tuple(group for group in groups if group.shown),
+        picture_note=gallery.note,
+        is_first_of_type=is_first_of_type,
+    )
+
+
+def _table_rows(layers: Sequence[LayerEntry]) -> Iterable[TableRow]:
+    """Yield a row per layer; neighbouring layers without any field and of one state and reason share one."""
+    i = 0
+    while i < len(layers):
+        group = [layers[i]]
+        while i + len(group) < len(layers) and _is_alike(layers[i], layers[i + len(group)]):
+            group.append(layers[i + len(group)])
+        yield _table_row(group)
+        i += len(group)
+
+
+def _is_alike(a: LayerEntry, b: LayerEntry) -> bool:
+    return not a.fields and not b.fields and (a.state, a.reason) == (b.state, b.reason)
+
+
+def _table_row(group: Sequence[LayerEntry]) -> TableRow:
+    entry = group[0]
+    scored = entry.scored
+    low, high = (scored[0].confluency_percent, scored[-1].confluency_percent) if scored else (None, None)
+    return TableRow(
+        layers=number_ranges(e.layer for e in group),
+        state=STATE_WORDS[entry.state],
+        reason=entry.reason,
+        confluency=percent(entry.confluency_percent),
+        interval="–" if entry.interval is None else f"{entry.interval.low:.1f} – {entry.interval.high:.1f} %",
+        fields=_field_counts(entry),
+        sd="–" if entry.sd_points is None else f"{entry.sd_points:.1f} points",
+        extremes="–" if low is None or high is None else f"{low:.1f} – {high:.1f} %",
+        area="–" if entry.judgeable_area_mm2 is None else f"{entry.judgeable_area_mm2:.2f} mm²",
+    )
+
+
+def _field_counts(entry: LayerEntry) -> str:
+    if not entry.fields:
+        return "0"
+    return (
+        str(len(entry.scored))
+        if len(entry.scored) == len(entry.fields)
+        else f"{len(entry.scored)} of {len(entry.fields)}"
+    )
+
+
+def _notices(content: RunContent) -> list[str]:
+    """Return what a reader has to know before the numbers."""
+    notices = []
+    if content.state != "complete":
+        notices.append(f"This run is {content.state}, not complete: the page shows what was done so far.")
+    unverified = sorted({vessel.type_name for vessel in content.vessels if not vessel.is_verified})
+    if unverified:
+        notices.append(
+            f"Vessel data of {', '.join(unverified)} are from memory, not verified against the maker's sheet: "
+            "check layers and areas before relying on them."
+        )
+    without_size = [f for f in content.fields if f.status == "scored" and f.pixel_size_um is None]
+    if without_size:
+        notices.append(
+            f"{count(len(without_size), 'field')} without a pixel size: confluency only, no areas or sizes; "
+            "state pixel_size_um in the manifest to get them."
+        )
+    return notices

@@ -1,0 +1,97 @@
+"""Numbers as sentences that an operator can read aloud."""
+
+from collections.abc import Iterable, Sequence
+
+from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
+
+STATE_WORDS = {
+    "measured": "measured",
+    "measured-degraded": "measured, degraded",
+    "inferred": "inferred, not seen",
+    "unobservable": "out of the microscope's reach",
+    "missing": "no usable image",
+}
+
+
+def percent(value: float | None) -> str:
+    """Return a confluency with its unit; a dash when there is none."""
+    return "–" if value is None else f"{value:.1f} %"
+
+
+def count(n: int, noun: str) -> str:
+    """Return ``1 field``, ``2 fields``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """Return ``1-3, 5`` for 1, 2, 3, 5."""
+    ranges: list[list[int]] = []
+    for n in sorted(set(numbers)):
+        if ranges and n == ranges[-1][1] + 1:
+            ranges[-1][1] = n
+        else:
+            ranges.append([n, n])
+    return ", ".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def named_layers(layers: Sequence[LayerEntry]) -> str:
+    """Return ``layer 2`` or ``layers 4-12``."""
+    return f"layer{'s' if len(layers) > 1 else ''} {number_ranges(entry.layer for entry in layers)}"
+
+
+def vessel_sentence(vessel: VesselEntry) -> str:
+    """Return what was found about one vessel, with every layer that has no measurement named."""
+    measured = vessel.measured
+    if not measured:
+        text = (
+            f"No layer of {vessel.n_layers} could be measured." if vessel.n_layers > 1 else "Nothing could be measured."
+        )
+    elif vessel.n_layers == 1:
+        text = f"{percent(vessel.confluency_percent)} confluent, from {count(len(measured[0].scored), 'field')}."
+    else:
+        text = (
+            f"{percent(vessel.confluency_percent)} confluent over {named_layers(measured)} "
+            f"({len(measured)} of {vessel.n_layers} measured, {count(_n_scored(measured), 'field')})."
+        )
+    return " ".join([text, *_unmeasured_sentences(vessel)])
+
+
+def _n_scored(layers: Sequence[LayerEntry]) -> int:
+    return sum(len(entry.scored) for entry in layers)
+
+
+def _unmeasured_sentences(vessel: VesselEntry) -> list[str]:
+    """Return a sentence for each kind of layer without a measurement; single-layer vessels need none."""
+    if vessel.n_layers == 1:
+        return []
+    sentences = []
+    for state, words in STATE_WORDS.items():
+        layers = [entry for entry in vessel.layers if entry.state == state and entry.confluency_percent is None]
+        if layers:
+            verb = "have" if len(layers) > 1 else "has"
+            tail = f"{verb} no usable image" if state == "missing" else f"{'are' if len(layers) > 1 else 'is'} {words}"
+            sentences.append(f"{named_layers(layers).capitalize()} {tail}.")
+    if sentences and vessel.measured:
+        sentences.append("Nothing is said about them.")
+    return sentences
+
+
+def trouble_sentence(content: RunContent) -> str:
+    """Return how many fields have a result and how many do not."""
+    n_failed = sum(f.status == "failed" for f in content.troubled)
+    n_rejected = len(content.troubled) - n_failed
+    n = len(content.fields)
+    if not content.troubled:
+        return f"All {count(n, 'field')} scored." if n != 1 else "The one field was scored."
+    parts = []
+    if n_failed:
+        parts.append(f"{count(n_failed, 'field')} failed")
+    if n_rejected:
+        parts.append(f"{count(n_rejected, 'field')} could not be judged")
+    return f"{n - len(content.troubled)} of {count(n, 'field')} scored; {' and '.join(parts)}: not counted as empty."
+
+
+def shown_reason(field: FieldEntry) -> str:
+    """Return why a field has no result, without the path that stands before it anyway."""
+    reason = field.reason or "no reason was recorded"
+    return reason if field.image is None else reason.removeprefix(f"{field.image}: ")
