@@ -23,7 +23,8 @@ LONGEST_PX = 720
 BUDGET_BYTES = 260_000
 MARKS = ("circle", "square", "triangle", "diamond", "cross")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8a6d00")  # Okabe and Ito, apart for every eye
-PLOT_PX = (760, 330)
+PLOT_PX = (760, 230)
+FEWEST_FOR_LIMITS = 5  # below that the interval of a limit is wider than the plot
 PLOT_LEFT, PLOT_TOP = 62, 12
 
 
@@ -162,11 +163,11 @@ def agreement_plot(group: GroupSummary, scores: Sequence[PairScore], index: int)
     """Return the Bland-Altman plot of one set: difference over mean, bias and limits with their intervals."""
     errors = [score.confluency_error for score in scores]
     levels = _levels(group.agreement)
-    reach = [abs(v) for v in errors] + [abs(v) for _, level, band in levels for v in (level, band.low, band.high)]
-    top = _round_up(max(reach, default=5.0))
+    top = _round_up(max([abs(v) for v in (*errors, *(level for _, level, _ in levels))], default=5.0))
 
     def to_y(value: float) -> float:
-        return PLOT_TOP + (top - value) / (2 * top) * PLOT_PX[1]
+        shown = min(max(value, -top), top)  # an interval may reach beyond the plot
+        return PLOT_TOP + (top - shown) / (2 * top) * PLOT_PX[1]
 
     def to_x(value: float) -> float:
         return PLOT_LEFT + value / 100 * PLOT_PX[0]
@@ -195,8 +196,8 @@ def agreement_plot(group: GroupSummary, scores: Sequence[PairScore], index: int)
 
 
 def _levels(agreement: BlandAltman | None) -> list[tuple[str, float, Interval]]:
-    """Return the lines of the plot: words, level, interval; none with fewer than two images."""
-    if agreement is None or not (agreement.limits and agreement.bias_interval):
+    """Return the lines of the plot: words, level, interval; none with too few images."""
+    if agreement is None or agreement.n < FEWEST_FOR_LIMITS or not (agreement.limits and agreement.bias_interval):
         return []
     if not (agreement.lower_limit_interval and agreement.upper_limit_interval):
         return []

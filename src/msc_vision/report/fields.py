@@ -8,13 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.errors import UndefinedResultError
+from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.io.images import FieldImage, open_image
 from msc_vision.io.labels import read_labels, read_meta
 from msc_vision.records import PlaneChoice, Region
 from msc_vision.report.content import FieldEntry
+from msc_vision.report.judged import judged_area
 from msc_vision.report.pictures import Picture, fit, found_overlay, make_picture, shown_shape
 
 STRIP_PIXELS = 16_000_000
+FULLY_JUDGED_PERCENT = 99.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,19 @@ def _shrunk(image: FieldImage, step: int) -> NDArray[np.float32]:
     return np.concatenate(strips)
 
 
-def field_picture(entry: FieldEntry, longest_px: int, budget_bytes: int) -> Picture:
+def field_picture(
+    entry: FieldEntry, longest_px: int, budget_bytes: int, artefacts: ArtefactSettings | None = None
+) -> Picture:
     """Return the picture of one field of a run: outlines if it was scored, the bare image otherwise.
+
+    Parameters
+    ----------
+    entry
+        The field.
+    longest_px, budget_bytes
+        Longer side of the picture, and what it may weigh encoded.
+    artefacts
+        Settings of the run; with them, what was not judged is veiled.
 
     Raises
     ------
@@ -72,7 +86,10 @@ def field_picture(entry: FieldEntry, longest_px: int, budget_bytes: int) -> Pict
     if entry.image is None:
         raise UndefinedResultError(f"{entry.path}: the run does not say where its image lies.")
     small = read_small(entry.image, longest_px, entry.plane)
-    overlay = None if entry.labels is None else _overlay(entry.labels, small.gray.shape)
+    shape = (small.gray.shape[0], small.gray.shape[1])
+    overlay = None
+    if entry.labels is not None:
+        overlay = found_overlay(_foreground(entry.labels, shape), _judged(entry, shape, artefacts))
     pixel_size = entry.pixel_size_um
     return make_picture(
         small.gray,
@@ -82,9 +99,19 @@ def field_picture(entry: FieldEntry, longest_px: int, budget_bytes: int) -> Pict
     )
 
 
-def _overlay(labels: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return the outlines of a field from the coarsest level that still has the pixels of the picture."""
+def _foreground(labels: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the foreground of a field from the coarsest level that still has the pixels of the picture."""
     levels = read_meta(labels).level_shapes()
     level = max(i for i, (height, _) in enumerate(levels) if i == 0 or height >= shape[0])
     foreground, _, _ = read_labels(labels, level)
-    return found_overlay(fit(foreground, (shape[0], shape[1])))
+    return fit(foreground, shape)
+
+
+def _judged(entry: FieldEntry, shape: tuple[int, int], artefacts: ArtefactSettings | None) -> NDArray[np.bool_] | None:
+    """Return what of a field was judged; None if that is all of it, or not to be found out."""
+    is_partial = entry.judgeable_percent is not None and entry.judgeable_percent < FULLY_JUDGED_PERCENT
+    if artefacts is None or not is_partial or entry.working_factor is None or entry.image is None:
+        return None
+    with open_image(entry.image, entry.plane) as image:
+        judged = judged_area(image, artefacts, pixel_size_um=entry.pixel_size_um, working_factor=entry.working_factor)
+    return fit(judged, shape)

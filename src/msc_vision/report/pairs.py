@@ -196,6 +196,8 @@ def score_pair(pair: Pair, predictions: Path) -> PairScore:
         If nothing of the image is judged.
     """
     foreground_path = predictions / f"{pair.stem}_foreground.tif"
+    if not foreground_path.is_file():
+        raise InvalidDataError(f"{foreground_path}: no such mask{_why_missing(predictions, pair)}.")
     foreground = read_mask(foreground_path) > 0
     judged = read_mask(pair.ignore) == 0 if pair.ignore else np.ones(foreground.shape, bool)
     _same_shape(judged, foreground, pair.ignore, foreground_path)
@@ -227,6 +229,19 @@ def score_pair(pair: Pair, predictions: Path) -> PairScore:
         n_reference=_n_instances(truth),
         n_measured=_n_instances(labels),
     )
+
+
+def _why_missing(predictions: Path, pair: Pair) -> str:
+    """Return what `segment` noted for an image without masks, if it did."""
+    noted = predictions / "fields.csv"
+    if not noted.is_file():
+        return ""
+    with noted.open(newline="", encoding="utf-8") as handle:
+        for row in csv.DictReader(handle):
+            if Path(row.get("path") or "").stem == pair.stem and row.get("reason"):
+                reason = row["reason"].removeprefix(f"{pair.source.absolute()}: ").rstrip(".")
+                return f", because the image was {row.get('status')}: {reason}"
+    return ""
 
 
 def read_mask(path: Path) -> NDArray[np.integer]:

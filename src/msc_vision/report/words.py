@@ -1,6 +1,7 @@
 """Numbers as sentences that an operator can read aloud."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
 
@@ -95,3 +96,12 @@ def shown_reason(field: FieldEntry) -> str:
     """Return why a field has no result, without the path that stands before it anyway."""
     reason = field.reason or "no reason was recorded"
     return reason if field.image is None else reason.removeprefix(f"{field.image}: ")
+
+
+def plain_time(stamp: str | None) -> str | None:
+    """Return an ISO 8601 time as people read it, with its zone: ``2026-11-22 02:12 UTC``."""
+    if stamp is None:
+        return None
+    moment = datetime.fromisoformat(stamp)
+    zone = "UTC" if moment.utcoffset() == timedelta(0) else f"UTC{moment:%z}"
+    return f"{moment:%Y-%m-%d %H:%M} {zone}"
