@@ -17,6 +17,7 @@ from msc_vision.cli.manifest import manifest
 from msc_vision.cli.report import report
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
+from msc_vision.cli.synth import synth
 from msc_vision.cli.talk import DONE_WITH_FAILURES, INTERRUPTED, UNEXPECTED, USER_ERROR, say_error
 from msc_vision.cli.verify import verify
 from msc_vision.cli.vessels import vessels
@@ -106,7 +107,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in (run, manifest, segment, evaluate, verify, report, vessels):
+for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth):
     app.command(epilog=EXIT_CODES)(_command)
 
 
