@@ -29,6 +29,7 @@ from msc_vision.segmentation.contrast import (
     contrast_filter,
     contrast_levels,
     foreground_mask,
+    noise_log,
     texture,
     texture_histogram,
 )
@@ -220,7 +221,8 @@ def _score_whole(task: FieldTask, frame: _Frame, native: NDArray[Any], sha256: s
     sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
     mean_level = _mean_level(overview)
     picture = texture(working, mean_level, sizes)
-    levels = contrast_levels(texture_histogram(picture), mean_level, task.pipeline.contrast)
+    settings = task.pipeline.contrast
+    levels = contrast_levels(texture_histogram(picture), mean_level, noise_log(overview, settings), settings)
     region = Region(0, working.shape[0], 0, working.shape[1])
     judged = _judgeable_tile(judgeable, overview, region)
     foreground = foreground_mask(picture, levels, sizes) & judged
@@ -321,7 +323,8 @@ def _score_tiled(task: FieldTask, frame: _Frame, image: FieldImage, sha256: str,
     tiled = _Tiled(task, frame, sizes, _mean_level(overview), overview, judgeable)
     tiles = list(_tiles(frame.working_shape, task.tiling.tile_px))
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
-    levels = contrast_levels(counts, tiled.mean_level, task.pipeline.contrast)
+    settings = task.pipeline.contrast
+    levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, settings), settings)
     counted = _measure_tiles(tiled, levels, tiles, tile_map)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 

@@ -34,6 +34,9 @@ class Overview:
         Share of native pixels at or above the saturation level, and at the lowest representable value.
     block_mean, block_sd, block_fine : (By, Bx) float64 arrays
         Mean, standard deviation and pixel-to-pixel noise (Immerkaer 1996) of each block of ``block_px`` working pixels.
+    flat_percent : float
+        Share of working pixels without any pixel-to-pixel noise: where it is large, compression or coarse grey levels
+        removed the camera's noise.
     """
 
     image: NDArray[np.uint16]
@@ -48,6 +51,7 @@ class Overview:
     block_mean: NDArray[np.float64]
     block_sd: NDArray[np.float64]
     block_fine: NDArray[np.float64]
+    flat_percent: float = 0.0
 
     @property
     def working_shape(self) -> tuple[int, int]:
@@ -72,6 +76,7 @@ class StripStatistics:
     block_mean: NDArray[np.float64]
     block_sd: NDArray[np.float64]
     block_fine: NDArray[np.float64]
+    n_flat: int
 
 
 def overview_factor(working_shape: tuple[int, int], overview_px: int) -> int:
@@ -95,7 +100,7 @@ def strip_statistics(
     saturation_level : float
         In native grey values.
     """
-    mean, sd, fine = block_statistics(working)
+    mean, sd, fine, n_flat = block_statistics(working)
     return StripStatistics(
         image=bin_mean(working, factor),
         n_saturated=_count_at_or_above(native, saturation_level),
@@ -104,6 +109,7 @@ def strip_statistics(
         block_mean=mean,
         block_sd=sd,
         block_fine=fine,
+        n_flat=n_flat,
     )
 
 
@@ -114,8 +120,8 @@ def _count_at_or_above(native: NDArray[np.generic], level: float) -> int:
 
 def block_statistics(
     working: NDArray[np.uint16], block_px: int = BLOCK_PX
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean, standard deviation and fine-scale noise of each block; the last row and column may be smaller.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
+    """Return mean, standard deviation and fine-scale noise of each block, and how many pixels have no noise at all.
 
     A partial block of less than half the side is merged by repeating its edge, which keeps its mean and lowers its sd.
     """
@@ -129,10 +135,12 @@ def block_statistics(
     centred = cv2.subtract(values, cv2.resize(mean, whole.shape[::-1], interpolation=cv2.INTER_NEAREST))
     variance = _block_mean(cv2.multiply(centred, centred), size)
     fine = cv2.filter2D(values, cv2.CV_32F, _IMMERKAER, borderType=cv2.BORDER_REFLECT_101)
-    fine[::block_px], fine[block_px - 1 :: block_px] = 0.0, 0.0  # rows that would depend on the strip's neighbours
+    edges = np.arange(0, whole.shape[0], block_px)
+    fine[edges], fine[edges + block_px - 1] = 0.0, 0.0  # rows that would depend on the strip's neighbours
+    n_flat = fine.size - cv2.countNonZero(fine) - 2 * edges.size * whole.shape[1]
     fine_mean = _block_mean(cv2.absdiff(fine, (0.0, 0, 0, 0)), size) * (block_px / (block_px - 2))
     sd: NDArray[np.float64] = np.sqrt(variance.astype(np.float64))
-    return mean.astype(np.float64), sd, fine_mean.astype(np.float64) * _IMMERKAER_GAIN
+    return mean.astype(np.float64), sd, fine_mean.astype(np.float64) * _IMMERKAER_GAIN, n_flat
 
 
 def _block_mean(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -169,6 +177,7 @@ class OverviewBuilder:
         """Return the overview of all strips added."""
         strips = self._strips
         n_native = sum(strip.n_native for strip in strips)
+        n_working = n_native / self.working_factor**2
         level = (self._native_limit - self.scale.offset) * self.scale.gain
         return Overview(
             image=np.concatenate([strip.image for strip in strips]),
@@ -183,4 +192,5 @@ class OverviewBuilder:
             block_mean=np.concatenate([strip.block_mean for strip in strips]),
             block_sd=np.concatenate([strip.block_sd for strip in strips]),
             block_fine=np.concatenate([strip.block_fine for strip in strips]),
+            flat_percent=100.0 * sum(strip.n_flat for strip in strips) / n_working,
         )

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from msc_vision.imaging.overview import Overview
+
 LOG_LOW, LOG_HIGH, LOG_STEP = -7.0, 0.0, 0.05
 SAMPLE_STEP_PX = 4
 GRAIN_LEVELS = 768  # grey levels that the field's mean is brought to; 12 bits leave five times that for bright cells
 MAX_LEVEL = 4095
-SurfaceKind = Literal["bare and cells", "bare", "full"]
+SurfaceKind = Literal["bare and cells", "bare", "flat cells", "full"]
 
 
 class ContrastSettings(BaseModel):
@@ -35,20 +37,28 @@ class ContrastSettings(BaseModel):
     bare_margin: float = Field(1.0, gt=0, description="least distance of the limit above the bare surface's texture")
     between: float = Field(0.6, ge=0, le=1, description="where the limit lies from bare (0) to cells' median (1)")
     limit_low: float = Field(-4.6, description="the limit never falls below: quantisation of 8-bit images")
-    limit_high: float = Field(-3.0, description="the limit never rises above, unless the bare surface is that rough")
+    limit_high: float = Field(-3.2, description="the limit never rises above, unless the bare surface is that rough")
     full_above: float = Field(-3.9, description="a lowest mode above this is cells: no bare surface is in view")
-    full_drop: float = Field(2.0, gt=0, description="in a full field the limit lies this far below the lowest mode")
+    full_above_noise: float = Field(2.0, description="or, with a wide lower flank, this far above noise")
+    bare_spread: float = Field(0.72, description="mode less 5th percentile; wider is no bare surface: grain is even")
+    bare_flank: float = Field(0.5, description="mode less 1st percentile of a bare surface")
+    flat_max_percent: float = Field(20.0, description="with more pixels without noise, noise was compressed away")
+    full_drop: float = Field(1.2, gt=0, description="in a full field the limit lies this far below the lowest mode")
     mode_share: float = Field(0.02, gt=0, lt=1, description="least share of the field that makes a mode")
     cells_share: float = Field(0.003, gt=0, lt=1, description="less than this above the margin: the surface is bare")
     bare_rise: float = Field(1.6, gt=0, description="distance of the limit above the mode when the surface is bare")
-    close_um: float = Field(4.0, ge=0, description="gaps of the texture mask up to this radius are closed")
+    close_um: float = Field(2.5, ge=0, description="gaps of the texture mask up to this radius are closed")
     retreat_um: float = Field(5.0, ge=0, description="how far the window carries texture beyond the cell edge")
-    halo_um: float = Field(6.5, ge=0, description="widest phase halo taken off outside a cell edge")
-    halo_level: float = Field(0.15, gt=0, description="brightness above the mean that is halo, in units of the limit")
-    hole_um2: float = Field(6000.0, ge=0, description="largest flat cell interior that is filled")
+    halo_um: float = Field(9.0, ge=0, description="widest phase halo taken off outside a cell edge")
+    halo_level: float = Field(0.3, gt=0, description="brightness above the mean that is halo, in units of the limit")
+    hole_um2: float = Field(2500.0, ge=0, description="largest flat cell interior that is filled")
     hole_length_um: float = Field(80.0, gt=0, description="longest one; also the longest debris")
     speck_um2: float = Field(60.0, ge=0, description="holes below this are filled even where bright")
-    debris_um2: float = Field(300.0, ge=0, description="smaller objects are debris: a rounded MSC covers 180-300 µm²")
+    debris_um2: float = Field(150.0, ge=0, description="smaller objects are debris: a rounded MSC covers 180-300 µm²")
+    ghost_um2: float = Field(
+        4000.0, ge=0, description="objects up to this must have a core, else they are out of focus"
+    )
+    core_rise: float = Field(0.6, ge=0, description="texture of a core above the limit, in units from bare to cells")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class ContrastLevels:
         Mean of the field in 16-bit grey values.
     bare, limit : float
         Texture of the bare surface (of the lowest mode) and the limit above which a pixel is textured.
+    core : float
+        Texture that a small object must reach somewhere: what stays below is out of focus or a cell's remains.
     kind : str
         What the histogram showed.
     """
@@ -68,6 +80,7 @@ class ContrastLevels:
     mean_level: float
     bare: float
     limit: float
+    core: float
     kind: SurfaceKind
 
 
@@ -85,6 +98,7 @@ class ContrastFilter:
     length_px: int
     speck_px2: int
     debris_px2: int
+    ghost_px2: int
 
     @property
     def depth_px(self) -> int:
@@ -114,6 +128,7 @@ def contrast_filter(settings: ContrastSettings, working_pixel_size_um: float | N
         length_px=max(8, length(settings.hole_length_um)),
         speck_px2=area(settings.speck_um2),
         debris_px2=area(settings.debris_um2),
+        ghost_px2=area(settings.ghost_um2),
     )
 
 
@@ -163,24 +178,70 @@ def texture_histogram(picture: Texture) -> NDArray[np.int64]:
     return np.bincount(index.ravel(), minlength=n_bins)
 
 
-def contrast_levels(counts: NDArray[np.int64], mean_level: float, settings: ContrastSettings) -> ContrastLevels:
+def noise_log(overview: Overview, settings: ContrastSettings) -> float | None:
+    """Return the texture that the camera's noise alone would show, None where compression has removed the noise."""
+    if overview.flat_percent > settings.flat_max_percent:
+        return None
+    noise = np.percentile(overview.block_fine / np.maximum(overview.block_mean, 1.0), 5)
+    return math.log(max(float(noise), 1e-4) / 3)  # 3 x 3 smoothing
+
+
+def contrast_levels(
+    counts: NDArray[np.int64], mean_level: float, noise: float | None, settings: ContrastSettings
+) -> ContrastLevels:
     """Read the bare surface's texture and the limit off the histogram of the whole field.
 
-    The lowest mode is the bare surface, unless it is rougher than any bare surface (`full_above`). The limit lies
-    between it and the median of what is clearly above it.
+    The lowest mode is the bare surface, unless it is rougher than any bare surface: in itself, or against the
+    camera's noise and unevenly so. The limit lies between it and the median of what is clearly above it.
+
+    Parameters
+    ----------
+    counts : (n,) int64 array
+        Histogram from `texture_histogram`, over the whole field.
+    mean_level : float
+        Mean of the field in 16-bit grey values.
+    noise : float or None
+        From `noise_log`.
     """
-    centres: NDArray[np.float64] = LOG_LOW + LOG_STEP * (np.arange(counts.size) + 0.5)
+    centres = (LOG_LOW + LOG_STEP * (np.arange(counts.size) + 0.5)).astype(np.float64)
     share = counts / max(int(counts.sum()), 1)
     mode = _lowest_mode(share, centres, settings.mode_share)
     if mode > settings.full_above:
-        return ContrastLevels(mean_level, mode, mode - settings.full_drop, "full")
+        return ContrastLevels(mean_level, mode, mode - settings.full_drop, mode, "full")
+    if noise is not None and mode - _quantile(share, centres, 0.05) > settings.bare_spread:
+        return _uneven_levels(share, centres, mode, noise, mean_level, settings)
     above = np.where(centres > mode + settings.bare_margin, share, 0.0)
     if above.sum() < settings.cells_share:
-        return ContrastLevels(mean_level, mode, max(mode + settings.bare_rise, settings.limit_low), "bare")
-    cells = float(centres[np.searchsorted(np.cumsum(above), above.sum() / 2)])
+        limit = max(mode + settings.bare_rise, settings.limit_low)
+        return ContrastLevels(mean_level, mode, limit, limit, "bare")
+    cells = _quantile(above / above.sum(), centres, 0.5)
     floor = mode + settings.bare_margin
     limit = max(floor, mode + settings.between * (cells - mode), settings.limit_low)
-    return ContrastLevels(mean_level, mode, min(limit, max(settings.limit_high, floor)), "bare and cells")
+    limit = min(limit, max(settings.limit_high, floor))
+    return ContrastLevels(mean_level, mode, limit, limit + settings.core_rise * (cells - mode), "bare and cells")
+
+
+def _uneven_levels(
+    share: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    mode: float,
+    noise: float,
+    mean_level: float,
+    settings: ContrastSettings,
+) -> ContrastLevels:
+    """Return the levels of a field whose lowest mode is too wide for bare surface: flat cells, with little bare or none.
+
+    Grain is even: the first percentile of bare surface lies a fixed distance below its mode.
+    """
+    if mode > noise + settings.full_above_noise:
+        return ContrastLevels(mean_level, mode, mode - settings.full_drop, mode, "full")
+    bare = _quantile(share, centres, 0.01) + settings.bare_flank
+    return ContrastLevels(mean_level, bare, (bare + mode) / 2, mode, "flat cells")
+
+
+def _quantile(share: NDArray[np.float64], centres: NDArray[np.float64], q: float) -> float:
+    """Return the value below which a share of the histogram lies."""
+    return float(centres[min(int(np.searchsorted(np.cumsum(share), q)), centres.size - 1)])
 
 
 def _lowest_mode(share: NDArray[np.float64], centres: NDArray[np.float64], mode_share: float) -> float:
@@ -205,19 +266,24 @@ def foreground_mask(picture: Texture, levels: ContrastLevels, sizes: ContrastFil
     -------
     (Y, X) uint8 array
     """
-    limit = math.exp(levels.limit)
-    squared_limit = cv2.multiply(picture.mean, picture.mean, scale=limit**2)
-    mask = cv2.compare(picture.variance, squared_limit, cv2.CMP_GT) & 1
+    mask = _above(picture, levels.limit)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(sizes.close_px))
     if levels.kind == "full":
         return _fill_holes(mask, sizes.hole_px2, sizes.length_px)
+    limit = math.exp(levels.limit)
     bright = _brighter(picture, 1.0 + sizes.halo_level * limit)
     mask = cv2.erode(mask, _disk(sizes.retreat_px))
     mask = _peel(mask, bright, sizes.halo_px)
     mask |= _fill_holes(mask, sizes.hole_px2, sizes.length_px) & (1 - bright)
     mask = _fill_holes(mask, sizes.speck_px2, sizes.length_px)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(1))
-    return _drop_debris(mask, sizes.debris_px2, sizes.length_px)
+    return _drop_debris(mask, _above(picture, levels.core), sizes)
+
+
+def _above(picture: Texture, log_texture: float) -> NDArray[np.uint8]:
+    """Return where the texture is above a limit, 0 or 1."""
+    squared_limit = cv2.multiply(picture.mean, picture.mean, scale=math.exp(2 * log_texture))
+    return cv2.compare(picture.variance, squared_limit, cv2.CMP_GT) & 1
 
 
 def _disk(radius_px: int) -> NDArray[np.uint8]:
@@ -244,17 +310,29 @@ def _fill_holes(mask: NDArray[np.uint8], area_px2: int, length_px: int) -> NDArr
     return mask | _small_parts(1 - mask, area_px2, length_px, connectivity=4)
 
 
-def _drop_debris(mask: NDArray[np.uint8], area_px2: int, length_px: int) -> NDArray[np.uint8]:
-    """Return the mask without small objects; long thin ones are processes and stay."""
-    return mask & (1 - _small_parts(mask, area_px2, length_px, connectivity=8))
+def _drop_debris(mask: NDArray[np.uint8], core: NDArray[np.uint8], sizes: ContrastFilter) -> NDArray[np.uint8]:
+    """Return the mask without specks, and without small objects that have no core; long thin ones stay."""
+    labels, area, length = _parts(mask, connectivity=8)
+    has_core = np.zeros(area.size, bool)
+    has_core[labels[core.view(np.bool_)]] = True
+    is_dropped = (length <= sizes.length_px) & ((area <= sizes.debris_px2) | ((area <= sizes.ghost_px2) & ~has_core))
+    is_dropped[0] = True
+    return np.logical_not(is_dropped).view(np.uint8)[labels]
 
 
 def _small_parts(
     mask: NDArray[np.uint8], area_px2: int, length_px: int, *, connectivity: Literal[4, 8]
 ) -> NDArray[np.uint8]:
     """Return the connected parts of at most an area and a length."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)
-    length = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
-    is_small = (stats[:, cv2.CC_STAT_AREA] <= area_px2) & (length <= length_px)
+    labels, area, length = _parts(mask, connectivity=connectivity)
+    is_small = (area <= area_px2) & (length <= length_px)
     is_small[0] = False
     return is_small.view(np.uint8)[labels]
+
+
+def _parts(
+    mask: NDArray[np.uint8], *, connectivity: Literal[4, 8]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return the connected parts of a mask: labels, and area and longer side of each; entry 0 is the rest."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=connectivity)
+    return labels, stats[:, cv2.CC_STAT_AREA], stats[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1)
