@@ -31,9 +31,9 @@ def cell_image(seed: int, side: int = 256) -> np.ndarray:
     ground = rng.normal(2000, 25, (side, side))
     points = np.zeros((side, side))
     for _ in range(side * side // 1500):
-        y, x = rng.integers(4, side - 44, 2)
+        y, x = rng.integers(4, side - 48, 2)
         length = int(rng.integers(10, 40))
-        points[y : y + 5, x : x + length] = 3000
+        points[y : y + 9, x : x + length] = 6000
     strokes = ndimage.gaussian_filter(points, 1.5) - 0.5 * ndimage.gaussian_filter(points, 3)
     return (ground + strokes).clip(0, 65535).astype(np.uint16)
 

