@@ -3,6 +3,7 @@
 import base64
 import io
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 from msc_vision.errors import InvalidArgumentError
 
+Value = TypeVar("Value", np.bool_, np.uint8)
+
 JPEG_QUALITIES = (82, 70, 55, 40)
 STRETCH_PERCENTILES = (0.3, 99.7)
+SMALLEST_PX = 120
 SCALE_BAR_SHARE = 0.28  # of the width, at most
 
 # Colours that stay apart with every common colour-vision deficiency; the dark casing keeps them legible on white halos.
@@ -74,7 +78,7 @@ def make_picture(
     pixel_size_um : float, optional
         Of the small image; a scale bar is drawn only when it is known.
     budget_bytes : int
-        Quality goes down, to a limit, until the encoded image fits.
+        Quality goes down, then the size, until the picture with its overlay fits.
 
     Raises
     ------
@@ -83,18 +87,24 @@ def make_picture(
     """
     if overlay is not None and overlay.shape != gray.shape:
         raise InvalidArgumentError(f"The overlay is {overlay.shape}, the picture {gray.shape}.")
-    height, width = gray.shape
-    encoded = b""
-    for quality in JPEG_QUALITIES:
-        encoded = _jpeg(stretch(gray), quality)
-        if len(encoded) * 4 / 3 <= budget_bytes:
-            break
+    shown = stretch(gray)
+    cover = None if overlay is None else _data_uri("image/png", _palette_png(overlay))
+    room = budget_bytes - len(cover or "")
+    encoded = next((e for e in (_jpeg(shown, quality) for quality in JPEG_QUALITIES) if len(e) * 4 / 3 <= room), None)
+    if encoded is None and min(gray.shape) > SMALLEST_PX:
+        half = shown_shape((gray.shape[0], gray.shape[1]), max(gray.shape) // 2)
+        return make_picture(
+            cv2.resize(shown, (half[1], half[0]), interpolation=cv2.INTER_AREA),
+            overlay=None if overlay is None else fit(overlay, half),
+            pixel_size_um=None if pixel_size_um is None else pixel_size_um * gray.shape[1] / half[1],
+            budget_bytes=budget_bytes,
+        )
     return Picture(
-        image=_data_uri("image/jpeg", encoded),
-        overlay=None if overlay is None else _data_uri("image/png", _palette_png(overlay)),
-        height=height,
-        width=width,
-        scale_bar=None if pixel_size_um is None else scale_bar(width, pixel_size_um),
+        image=_data_uri("image/jpeg", _jpeg(shown, JPEG_QUALITIES[-1]) if encoded is None else encoded),
+        overlay=cover,
+        height=gray.shape[0],
+        width=gray.shape[1],
+        scale_bar=None if pixel_size_um is None else scale_bar(gray.shape[1], pixel_size_um),
     )
 
 
@@ -107,13 +117,13 @@ def stretch(gray: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.clip((values - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
 
 
-def fit(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Bring a mask to another shape, nearest value."""
+def fit(mask: NDArray[Value], shape: tuple[int, int]) -> NDArray[Value]:
+    """Bring a mask or an overlay to another shape, nearest value."""
     if mask.shape == shape:
         return mask
     rows = (np.arange(shape[0]) + 0.5) * mask.shape[0] / shape[0]
     cols = (np.arange(shape[1]) + 0.5) * mask.shape[1] / shape[1]
-    picked: NDArray[np.bool_] = mask[rows.astype(int)][:, cols.astype(int)]
+    picked: NDArray[Value] = mask[rows.astype(int)][:, cols.astype(int)]
     return picked
 
 
