@@ -42,6 +42,7 @@ class ContrastSettings(BaseModel):
     full_above_noise: float = Field(2.0, description="or, with a wide lower flank, this far above noise")
     bare_spread: float = Field(0.72, description="mode less 5th percentile; wider is no bare surface: grain is even")
     bare_flank: float = Field(0.5, description="mode less 1st percentile of a bare surface")
+    full_flank: float = Field(1.6, description="mode less 1st percentile; wider, and small gaps are among the cells")
     flat_max_percent: float = Field(20.0, description="with more pixels without noise, noise was compressed away")
     full_drop: float = Field(1.2, gt=0, description="in a full field the limit lies this far below the lowest mode")
     mode_share: float = Field(0.02, gt=0, lt=1, description="least share of the field that makes a mode")
@@ -206,7 +207,11 @@ def contrast_levels(
     centres = (LOG_LOW + LOG_STEP * (np.arange(counts.size) + 0.5)).astype(np.float64)
     share = counts / max(int(counts.sum()), 1)
     mode = _lowest_mode(share, centres, settings.mode_share)
-    if mode > settings.full_above:
+    low = _quantile(share, centres, 0.01)
+    has_gaps = mode > settings.full_above and mode - low > settings.full_flank
+    if has_gaps:
+        mode = low + settings.bare_flank  # gaps too small to make a mode of their own
+    elif mode > settings.full_above:
         return ContrastLevels(mean_level, mode, mode - settings.full_drop, mode, "full")
     if noise is not None and mode - _quantile(share, centres, 0.05) > settings.bare_spread:
         return _uneven_levels(share, centres, mode, noise, mean_level, settings)
@@ -215,7 +220,7 @@ def contrast_levels(
         limit = max(mode + settings.bare_rise, settings.limit_low)
         return ContrastLevels(mean_level, mode, limit, limit, "bare")
     cells = _quantile(above / above.sum(), centres, 0.5)
-    floor = mode + settings.bare_margin
+    floor = mode if has_gaps else mode + settings.bare_margin
     limit = max(floor, mode + settings.between * (cells - mode), settings.limit_low)
     limit = min(limit, max(settings.limit_high, floor))
     return ContrastLevels(mean_level, mode, limit, limit + settings.core_rise * (cells - mode), "bare and cells")
@@ -229,7 +234,7 @@ def _uneven_levels(
     mean_level: float,
     settings: ContrastSettings,
 ) -> ContrastLevels:
-    """Return the levels of a field whose lowest mode is too wide for bare surface: flat cells, with little bare or none.
+    """Return the levels of a field whose lowest mode is too wide for bare surface: flat cells, little bare or none.
 
     Grain is even: the first percentile of bare surface lies a fixed distance below its mode.
     """
