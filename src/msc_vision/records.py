@@ -39,7 +39,8 @@ class ImageInfo:
     """What a reader learned about one field before its pixels were read.
 
     ``pixel_size_um`` is None when the file does not state one: never guessed, never 1.0.
-    ``notes`` are full sentences about choices the reader made (plane, channel, focus, colour to luma).
+    ``missing_percent`` is the share of the plane's stored pieces that have no file. ``notes`` are full sentences about
+    choices the reader made (plane, channel, focus, colour to luma).
     ``n_scenes`` counts the positions or series of a container (CZI, ND2, LIF): one manifest row can name only one.
     """
 
@@ -67,6 +68,7 @@ class ImageInfo:
     n_scenes: int = 1
     scene: int = 0
     scene_name: str | None = None
+    missing_percent: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

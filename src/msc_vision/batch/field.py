@@ -37,7 +37,11 @@ from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, 
 
 OVERVIEW_SIDE_PX = 2048
 STRIP_ROWS_PX = 1024  # fixed, so that an overview never depends on how the rest is cut
+SMALLEST_SIDE_PX = 64
 SIZE_TOLERANCE = 0.01
+BARE_OR_FULL = (
+    "The field has one texture all over, which pale full cover and rough bare surface may both have: look at it."
+)
 
 
 TileMap = Callable[..., Iterator[Any]]
@@ -141,6 +145,7 @@ def score_field(task: FieldTask, *, tile_map: TileMap = map) -> FieldScore:
 def _score(task: FieldTask, tile_map: TileMap) -> FieldScore:
     sha256 = _checked_sha256(task)
     with open_image(task.source, task.plane) as image:
+        _check_info(task, image.info)
         is_whole = image.info.shape[0] * image.info.shape[1] <= task.tiling.whole_px
         if is_whole:
             native = image.read()
@@ -159,6 +164,19 @@ def _checked_sha256(task: FieldTask) -> str:
             " the file was changed or damaged since."
         )
     return sha256
+
+
+def _check_info(task: FieldTask, info: ImageInfo) -> None:
+    """Refuse a half-copied store, whose holes would read as bare surface, and a picture too small to be measured."""
+    if info.missing_percent > 0:
+        raise InvalidDataError(
+            f"{task.source}: {info.missing_percent:.3g} % of its chunks have no file; the copy is incomplete."
+        )
+    if min(info.shape) < SMALLEST_SIDE_PX:
+        raise InvalidDataError(
+            f"{task.source}: the image is only {info.shape[0]} x {info.shape[1]} pixels;"
+            f" at least {SMALLEST_SIDE_PX} a side are needed."
+        )
 
 
 def _frame(task: FieldTask, info: ImageInfo, value_range: Callable[[], tuple[float, float]]) -> _Frame:
@@ -195,6 +213,8 @@ def _value_range(native: NDArray[Any]) -> tuple[float, float]:
 
 def _tiled_range(image: FieldImage) -> tuple[float, float]:
     ranges = [_value_range(image.read(strip)) for strip in _strips(image.info.shape, STRIP_ROWS_PX)]
+    if not np.isfinite(ranges).all():
+        raise InvalidDataError(f"{image.info.path}: some pixels are NaN or infinite; export the image again.")
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
@@ -420,6 +440,9 @@ def _scored(
     if task.objects_path is not None:
         _save_objects(task.objects_path, counted.objects.table)
     common = _common(frame, report, notes, sha256)
+    if levels.is_uncertain:
+        common["flags"] = (*common["flags"], "bare-or-full")
+        common["notes"] = (*common["notes"], BARE_OR_FULL)
     common["quality"] = report.figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
     pixel = frame.pixel_size_um
     n_working = frame.working_shape[0] * frame.working_shape[1]

@@ -85,7 +85,7 @@ def overview_factor(working_shape: tuple[int, int], overview_px: int) -> int:
 
 
 def strip_statistics(
-    native: NDArray[np.generic], working: NDArray[np.uint16], *, factor: int, saturation_level: float
+    native: NDArray[Any], working: NDArray[np.uint16], *, factor: int, saturation_level: float
 ) -> StripStatistics:
     """Return what a strip (all columns, whole blocks of rows except at the lower edge) adds to the overview.
 
@@ -113,9 +113,9 @@ def strip_statistics(
     )
 
 
-def _count_at_or_above(native: NDArray[np.generic], level: float) -> int:
+def _count_at_or_above(native: NDArray[Any], level: float) -> int:
     """Count pixels at or above a grey value."""
-    return cv2.countNonZero(cv2.compare(native, (level, 0.0, 0.0, 0.0), cv2.CMP_GE))
+    return int(np.count_nonzero(native >= level))
 
 
 def block_statistics(

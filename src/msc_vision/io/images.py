@@ -189,6 +189,7 @@ def _describe(path: Path, reader: Reader, plane: Plane, notes: tuple[str, ...]) 
         n_scenes=contents.n_scenes,
         scene=contents.scene,
         scene_name=contents.scene_name,
+        missing_percent=reader.missing_percent(plane),
         acquired_at=contents.acquired_at,
         objective=contents.objective,
         modality=contents.modality,

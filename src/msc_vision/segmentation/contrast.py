@@ -43,6 +43,9 @@ class ContrastSettings(BaseModel):
     bare_spread: float = Field(0.72, description="mode less 5th percentile; wider is no bare surface: grain is even")
     bare_flank: float = Field(0.5, description="mode less 1st percentile of a bare surface")
     full_flank: float = Field(1.6, description="mode less 1st percentile; wider, and small gaps are among the cells")
+    even_share: float = Field(0.85, gt=0, lt=1, description="share within one unit of the mode: one texture all over")
+    even_above_noise: float = Field(2.5, description="a field of one texture this far above noise is full, even or not")
+    even_uncertain: float = Field(1.5, description="one texture this far above noise could be either and is flagged")
     flat_max_percent: float = Field(20.0, description="with more pixels without noise, noise was compressed away")
     full_drop: float = Field(1.2, gt=0, description="in a full field the limit lies this far below the lowest mode")
     mode_share: float = Field(0.02, gt=0, lt=1, description="least share of the field that makes a mode")
@@ -76,6 +79,8 @@ class ContrastLevels:
         Texture that a small object must reach somewhere: what stays below is out of focus or a cell's remains.
     kind : str
         What the histogram showed.
+    is_uncertain : bool
+        All of the field has one texture, of a strength that bare surface and pale full cover may both have.
     """
 
     mean_level: float
@@ -83,6 +88,7 @@ class ContrastLevels:
     limit: float
     core: float
     kind: SurfaceKind
+    is_uncertain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +219,23 @@ def contrast_levels(
         mode = low + settings.bare_flank  # gaps too small to make a mode of their own
     elif mode > settings.full_above:
         return ContrastLevels(mean_level, mode, mode - settings.full_drop, mode, "full")
+    is_even = bool(share[np.abs(centres - mode) < 1.0].sum() > settings.even_share)
+    rise = -math.inf if noise is None else mode - noise
+    if is_even and rise > settings.even_above_noise:
+        return ContrastLevels(mean_level, mode, mode - settings.full_drop, mode, "full", is_uncertain=True)
+    is_uncertain = is_even and rise > settings.even_uncertain
     if noise is not None and mode - _quantile(share, centres, 0.05) > settings.bare_spread:
         return _uneven_levels(share, centres, mode, noise, mean_level, settings)
     above = np.where(centres > mode + settings.bare_margin, share, 0.0)
     if above.sum() < settings.cells_share:
         limit = max(mode + settings.bare_rise, settings.limit_low)
-        return ContrastLevels(mean_level, mode, limit, limit, "bare")
+        return ContrastLevels(mean_level, mode, limit, limit, "bare", is_uncertain)
     cells = _quantile(above / above.sum(), centres, 0.5)
     floor = mode if has_gaps else mode + settings.bare_margin
     limit = max(floor, mode + settings.between * (cells - mode), settings.limit_low)
     limit = min(limit, max(settings.limit_high, floor))
-    return ContrastLevels(mean_level, mode, limit, limit + settings.core_rise * (cells - mode), "bare and cells")
+    core = limit + settings.core_rise * (cells - mode)
+    return ContrastLevels(mean_level, mode, limit, core, "bare and cells", is_uncertain)
 
 
 def _uneven_levels(

@@ -96,6 +96,11 @@ class Reader(ABC):
         del plane
         return ()
 
+    def missing_percent(self, plane: Plane) -> float:
+        """Return the share of a plane's stored pieces that do not exist: 0 for a container in one file."""
+        del plane
+        return 0.0
+
     def close(self) -> None:  # noqa: B027  (most containers hold nothing open)
         """Release the file."""
 

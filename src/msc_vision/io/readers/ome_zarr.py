@@ -108,19 +108,27 @@ class ZarrReader(Reader):
 
         Zarr leaves out chunks that hold only the fill value, so a hole may be black surface or a half-done copy.
         """
-        shape = (*[1] * (len(self._axes) - 2), *self._array.shape[-2:])
-        chunks = self._array.shards or self._array.chunks
-        first = [i // c for i, c in zip(self._index(plane), chunks, strict=False)]
-        grid = [range(math.ceil(n / c)) for n, c in zip(shape[-2:], chunks[-2:], strict=True)]
-        keys = (self._array.metadata.encode_chunk_key((*first, *yx)) for yx in product(*grid))
-        n_all = len(grid[0]) * len(grid[1])
-        n_missing = sum(not (self._folder / key).exists() for key in keys)
+        n_missing, n_all = self._missing(plane)
         if n_missing == n_all:
             raise InvalidDataError(f"{self._path}: none of the {n_all} chunks of the plane exists; the store is empty.")
         if not n_missing:
             return ()
         fill = self._array.fill_value
         return (f"{n_missing} of {n_all} chunks have no file and read as {fill}: empty surface or an incomplete copy.",)
+
+    def missing_percent(self, plane: Plane) -> float:
+        """Return the share of a plane's chunks that have no file."""
+        n_missing, n_all = self._missing(plane)
+        return 100.0 * n_missing / n_all
+
+    def _missing(self, plane: Plane) -> tuple[int, int]:
+        """Return how many chunks of a plane have no file, and how many there should be."""
+        shape = (*[1] * (len(self._axes) - 2), *self._array.shape[-2:])
+        chunks = self._array.shards or self._array.chunks
+        first = [i // c for i, c in zip(self._index(plane), chunks, strict=False)]
+        grid = [range(math.ceil(n / c)) for n, c in zip(shape[-2:], chunks[-2:], strict=True)]
+        keys = (self._array.metadata.encode_chunk_key((*first, *yx)) for yx in product(*grid))
+        return sum(not (self._folder / key).exists() for key in keys), len(grid[0]) * len(grid[1])
 
     def read(self, plane: Plane, region: Region) -> NDArray[Any]:
         """Return a region of a plane; Zarr decodes the chunks that it touches."""
