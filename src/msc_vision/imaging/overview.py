@@ -123,12 +123,10 @@ def block_statistics(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], int]:
     """Return mean, standard deviation and fine-scale noise of each block, and how many pixels have no noise at all.
 
-    A partial block of less than half the side is merged by repeating its edge, which keeps its mean and lowers its sd.
+    A partial block at the lower or right edge is completed by mirroring it.
     """
-    ragged = -working.shape[0] % block_px, -working.shape[1] % block_px
-    whole = working
-    if any(ragged):
-        whole = cv2.copyMakeBorder(working, 0, ragged[0], 0, ragged[1], cv2.BORDER_REFLECT)
+    rows, columns = (_completed(n, block_px) for n in working.shape)
+    whole = working if (rows.size, columns.size) == working.shape else working[np.ix_(rows, columns)]
     size = (whole.shape[1] // block_px, whole.shape[0] // block_px)
     values = whole.astype(np.float32)
     mean = _block_mean(values, size)
@@ -141,6 +139,15 @@ def block_statistics(
     fine_mean = _block_mean(cv2.absdiff(fine, (0.0, 0, 0, 0)), size) * (block_px / (block_px - 2))
     sd: NDArray[np.float64] = np.sqrt(variance.astype(np.float64))
     return mean.astype(np.float64), sd, fine_mean.astype(np.float64) * _IMMERKAER_GAIN, n_flat
+
+
+def _completed(n: int, block_px: int) -> NDArray[np.intp]:
+    """Return the indices 0 to ``n``, the last block completed by mirroring what there is of it."""
+    start = n - n % block_px
+    tail = np.arange(start, n)
+    if not tail.size:
+        return np.arange(n)
+    return np.concatenate([np.arange(start), np.pad(tail, (0, block_px - tail.size), mode="symmetric")])
 
 
 def _block_mean(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
