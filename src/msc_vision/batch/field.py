@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.imaging.artefacts import judgeable_mask
-from msc_vision.imaging.normalise import IntensityScale, intensity_scale, to_working, working_factor
-from msc_vision.imaging.overview import BLOCK_PX, Overview, OverviewBuilder, overview_factor
+from msc_vision.imaging.frame import Frame, frame_of, overview_of, overview_of_pixels
+from msc_vision.imaging.normalise import to_working, working_factor
+from msc_vision.imaging.overview import Overview
 from msc_vision.imaging.quality import judge_field
 from msc_vision.io.images import FieldImage, check_pixels, content_sha256, open_image
 from msc_vision.io.labels import LabelsWriter, labels_sha256, write_labels
@@ -35,8 +36,6 @@ from msc_vision.segmentation.contrast import (
 )
 from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, label_parts, tile_parts
 
-OVERVIEW_SIDE_PX = 2048
-STRIP_ROWS_PX = 1024  # fixed, so that an overview never depends on how the rest is cut
 SMALLEST_SIDE_PX = 64
 SIZE_TOLERANCE = 0.01
 BARE_OR_FULL = (
@@ -84,35 +83,6 @@ class FieldTask:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """What is known of a field before it is measured."""
-
-    info: ImageInfo
-    pixel_size_um: float | None
-    factor: int
-    scale: IntensityScale
-
-    @property
-    def working_shape(self) -> tuple[int, int]:
-        height, width = self.info.shape
-        return -(-height // self.factor), -(-width // self.factor)
-
-    @property
-    def working_pixel_size_um(self) -> float | None:
-        return None if self.pixel_size_um is None else self.pixel_size_um * self.factor
-
-    def native(self, region: Region) -> Region:
-        """Return a region of working pixels in native ones."""
-        height, width = self.info.shape
-        return Region(
-            region.y0 * self.factor,
-            min(region.y1 * self.factor, height),
-            region.x0 * self.factor,
-            min(region.x1 * self.factor, width),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Measured:
     """What was counted on a judged field."""
 
@@ -149,9 +119,9 @@ def _score(task: FieldTask, tile_map: TileMap) -> FieldScore:
         is_whole = image.info.shape[0] * image.info.shape[1] <= task.tiling.whole_px
         if is_whole:
             native = image.read()
-            frame = _frame(task, image.info, lambda: _value_range(native))
-            return _score_whole(task, frame, native, sha256)
-        frame = _frame(task, image.info, lambda: _tiled_range(image))
+            check_pixels(native, task.source)
+            return _score_whole(task, _frame(task, image, native), native, sha256)
+        frame = _frame(task, image, None)
         return _score_tiled(task, frame, image, sha256, tile_map)
 
 
@@ -179,17 +149,15 @@ def _check_info(task: FieldTask, info: ImageInfo) -> None:
         )
 
 
-def _frame(task: FieldTask, info: ImageInfo, value_range: Callable[[], tuple[float, float]]) -> _Frame:
-    pixel_size_um = _pixel_size_um(task, info)
+def _frame(task: FieldTask, image: FieldImage, native: NDArray[Any] | None) -> Frame:
+    pixel_size_um = _pixel_size_um(task, image.info)
     settings = task.pipeline.scale
     factor = (
-        _factor_of_unknown(info.shape, settings)
+        _factor_of_unknown(image.info.shape, settings)
         if pixel_size_um is None
         else working_factor(pixel_size_um, settings.target_um)
     )
-    dtype = np.dtype(info.dtype)
-    scale = intensity_scale(dtype, value_range() if dtype.kind == "f" else (0.0, 0.0))
-    return _Frame(info, pixel_size_um, factor, scale)
+    return frame_of(image, native, pixel_size_um, factor)
 
 
 def _pixel_size_um(task: FieldTask, info: ImageInfo) -> float | None:
@@ -207,34 +175,12 @@ def _factor_of_unknown(shape: tuple[int, int], settings: ScaleSettings) -> int:
     return min(settings.unknown_factor_max, -(-max(shape) // settings.unknown_side_px))
 
 
-def _value_range(native: NDArray[Any]) -> tuple[float, float]:
-    return float(native.min()), float(native.max())
-
-
-def _tiled_range(image: FieldImage) -> tuple[float, float]:
-    ranges = [_value_range(image.read(strip)) for strip in _strips(image.info.shape, STRIP_ROWS_PX)]
-    if not np.isfinite(ranges).all():
-        raise InvalidDataError(f"{image.info.path}: some pixels are NaN or infinite; export the image again.")
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
-
-
-def _strips(shape: tuple[int, int], rows: int) -> Iterator[Region]:
-    height, width = shape
-    for y0 in range(0, height, rows):
-        yield Region(y0, min(y0 + rows, height), 0, width)
-
-
 # --- whole fields ----------------------------------------------------------------------------------------------------
 
 
-def _score_whole(task: FieldTask, frame: _Frame, native: NDArray[Any], sha256: str) -> FieldScore:
-    check_pixels(native, task.source)
+def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: str) -> FieldScore:
     working = to_working(native, frame.factor, frame.scale)
-    builder = _overview_builder(frame)
-    for strip in _strips(frame.working_shape, builder.strip_rows):
-        area = frame.native(strip)
-        builder.add(native[area.y0 : area.y1], working[strip.y0 : strip.y1])
-    overview = builder.build()
+    overview = overview_of_pixels(native, working, frame)
     judgeable, report, notes = _judge(task, overview)
     if not report.is_judgeable:
         return _rejected(task, frame, report, notes, sha256)
@@ -256,21 +202,6 @@ def _score_whole(task: FieldTask, frame: _Frame, native: NDArray[Any], sha256: s
         )
     counted = _Measured(cv2.countNonZero(foreground), cv2.countNonZero(judged), objects, digest)
     return _scored(task, frame, report, notes, sha256, counted, levels)
-
-
-def _overview_builder(frame: _Frame) -> OverviewBuilder:
-    factor = overview_factor(frame.working_shape, OVERVIEW_SIDE_PX)
-    step = BLOCK_PX * factor
-    return OverviewBuilder(
-        factor=factor,
-        working_factor=frame.factor,
-        native_shape=frame.info.shape,
-        pixel_size_um=frame.pixel_size_um,
-        saturation_level=frame.info.saturation_level,
-        scale=frame.scale,
-        dtype=np.dtype(frame.info.dtype),
-        strip_rows=max(1, STRIP_ROWS_PX // step) * step,
-    )
 
 
 def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], QualityReport, tuple[str, ...]]:
@@ -299,7 +230,7 @@ class _Tiled:
     """What every tile of one field needs; plain values, so that a tile may be worked on in another thread."""
 
     task: FieldTask
-    frame: _Frame
+    frame: Frame
     sizes: ContrastFilter
     mean_level: float
     overview: Overview
@@ -334,8 +265,9 @@ class _Tiled:
         return _judgeable_tile(self.judgeable, self.overview, region)
 
 
-def _score_tiled(task: FieldTask, frame: _Frame, image: FieldImage, sha256: str, tile_map: TileMap) -> FieldScore:
-    overview = _tiled_overview(task, frame, image)
+def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, tile_map: TileMap) -> FieldScore:
+    overview = overview_of(image, frame)
+    check_pixels(overview.image, task.source)
     judgeable, report, notes = _judge(task, overview)
     if not report.is_judgeable:
         return _rejected(task, frame, report, notes, sha256)
@@ -354,16 +286,6 @@ def _tiles(shape: tuple[int, int], tile_px: int) -> Iterator[Region]:
     for y0 in range(0, height, tile_px):
         for x0 in range(0, width, tile_px):
             yield Region(y0, min(y0 + tile_px, height), x0, min(x0 + tile_px, width))
-
-
-def _tiled_overview(task: FieldTask, frame: _Frame, image: FieldImage) -> Overview:
-    builder = _overview_builder(frame)
-    for strip in _strips(frame.working_shape, builder.strip_rows):
-        native = image.read(frame.native(strip))
-        builder.add(native, to_working(native, frame.factor, frame.scale))
-    overview = builder.build()
-    check_pixels(overview.image, task.source)
-    return overview
 
 
 def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], tile_map: TileMap) -> _Measured:
@@ -416,7 +338,7 @@ def _n_foreground(objects: ObjectTable) -> int:
 # --- outcomes --------------------------------------------------------------------------------------------------------
 
 
-def _rejected(task: FieldTask, frame: _Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> FieldScore:
+def _rejected(task: FieldTask, frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> FieldScore:
     return FieldScore(
         key=task.key,
         path=task.row.path,
@@ -428,7 +350,7 @@ def _rejected(task: FieldTask, frame: _Frame, report: QualityReport, notes: tupl
 
 def _scored(
     task: FieldTask,
-    frame: _Frame,
+    frame: Frame,
     report: QualityReport,
     notes: tuple[str, ...],
     sha256: str,
@@ -462,7 +384,7 @@ def _scored(
     )
 
 
-def _common(frame: _Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:
+def _common(frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:
     info = frame.info
     scale_note = (
         (f"No pixel size is known: filter sizes assume a picture {frame.working_shape[1]} working pixels wide.",)

@@ -16,9 +16,10 @@ import numpy as np
 import psutil
 
 from msc_vision import __version__
-from msc_vision.batch.field import STRIP_ROWS_PX, FieldTask, Tiling
+from msc_vision.batch.field import FieldTask, Tiling
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
+from msc_vision.imaging.frame import STRIP_ROWS_PX
 from msc_vision.imaging.normalise import working_factor
 from msc_vision.io.images import open_image
 from msc_vision.records import ImageInfo, Manifest, ManifestRow, PlaneChoice
