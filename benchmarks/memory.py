@@ -5,7 +5,7 @@ from pathlib import Path
 
 from benchmarks.child import Usage, run_in_child
 from benchmarks.inputs import large_zarr, tiff_folder
-from benchmarks.tables import Section, at_most, table
+from benchmarks.tables import Figure, Section, at_most, table
 
 SIDE_PX = 30_000
 WORKERS = 2
@@ -21,6 +21,9 @@ def measure() -> Section:
     figures = (
         at_most(f"peak of one {SIDE_PX} x {SIDE_PX} 16-bit OME-Zarr", large.peak_mib / 1024, 1.5, " GiB"),
         at_most(f"peak of {MANY} fields over peak of {FEW}", many.peak_mib / few.peak_mib, NOISE, "x"),
+        Figure(
+            "growth per field (tables and journal)", f"{1024 * (many.peak_mib - few.peak_mib) / (MANY - FEW):.0f} KiB"
+        ),
     )
     header = ("run", "peak MiB", "of that before the run", "s", "MP/s")
     rows = [

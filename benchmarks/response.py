@@ -22,13 +22,13 @@ PIXEL_SIZES_UM = (0.65, 1.24)
 FLAT = CellSettings(phase=0.10)
 SEEDS = (11, 12)
 FIELD_UM = 900.0
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "response.png"
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "response.jpg"
 SHOWN = (15, 45, 70, 90)
 INTRO = f"""Synthetic fields of spindle-shaped cells ({FIELD_UM:g} µm a side, {len(SEEDS)} seeds each) whose true
 confluency is known. They show whether the reading follows the truth over the whole range, not how well real cells
 are outlined. "Flat": cells with half the phase of the others. Measured minus true, in points, mean over the seeds.
 
-![True outlines (green) and measured ones (magenta) at 15, 45, 70 and 90 % confluency](images/response.png)"""
+![True outlines (green) and measured ones (magenta) at 15, 45, 70 and 90 % confluency](images/response.jpg)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +98,4 @@ def _draw_picture() -> None:
         tiles.append(picture[:420, :420])
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     montage = np.vstack([np.hstack(tiles[:2]), np.hstack(tiles[2:])])
-    PICTURE.write_bytes(cv2.imencode(".jpg" if PICTURE.suffix == ".jpg" else ".png", montage)[1].tobytes())
+    PICTURE.write_bytes(cv2.imencode(".jpg", montage, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())

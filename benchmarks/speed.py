@@ -2,7 +2,6 @@
 
 import cProfile
 import pstats
-import shutil
 import statistics
 import subprocess
 import sys
@@ -144,9 +143,10 @@ def _command(folder: Path) -> float:
         out = Path(scratch) / "run"
         command = [script, "run", folder, "--manifest", manifest, "--out", out, "--workers", str(THREADS)]
         start = time.perf_counter()
-        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+        done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
         elapsed = time.perf_counter() - start
-        shutil.rmtree(out, ignore_errors=True)
+    if done.returncode:
+        raise RuntimeError(f"msc-vision run ended with {done.returncode}: {done.stderr.strip()}")
     return elapsed
 
 

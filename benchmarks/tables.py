@@ -1,5 +1,6 @@
 """Figures against bars, as text that reads well in a terminal and as Markdown."""
 
+import os
 import platform
 import re
 import subprocess
@@ -65,8 +66,14 @@ def environment() -> str:
     today = datetime.now(UTC).date().isoformat()
     return (
         f"Measured on {today} at commit {_commit()}, on {_processor()}, {available_cores()} cores usable, "
-        f"{platform.system()}, Python {platform.python_version()}, {packages}."
+        f"{platform.system()}, Python {platform.python_version()}, {packages}.{_company()}"
     )
+
+
+def _company() -> str:
+    """Say if the machine was at work on something else: that makes every speed too low."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f" The machine was busy with other work before (load {load:.1f}): speeds are too low." if load > 0.7 else ""
 
 
 def _processor() -> str:
