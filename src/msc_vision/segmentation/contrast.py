@@ -34,15 +34,19 @@ class ContrastSettings(BaseModel):
     assumed_pixel_size_um: float = Field(1.24, gt=0, description="working pixel taken for filter sizes when unknown")
     window_um: float = Field(11.0, gt=0, description="side of the texture window: one cell process and its halo")
     mean_window_um: float = Field(78.0, gt=0, description="side of the window whose mean is the local brightness")
-    bare_margin: float = Field(1.0, gt=0, description="least distance of the limit above the bare surface's texture")
-    between: float = Field(0.6, ge=0, le=1, description="where the limit lies from bare (0) to cells' median (1)")
+    bare_margin: float = Field(0.9, gt=0, description="least distance of the limit above the bare surface's texture")
+    between: float = Field(
+        0.6, ge=0, le=1, description="where the limit lies from bare (0) to cells' median (1) at even odds"
+    )
+    between_per_odds: float = Field(0.2, ge=0, description="shift of the limit per unit of log odds of bare to cells")
+    between_range: tuple[float, float] = Field((0.4, 0.6), description="the limit stays between these")
     limit_low: float = Field(-4.6, description="the limit never falls below: quantisation of 8-bit images")
     limit_high: float = Field(-3.2, description="the limit never rises above, unless the bare surface is that rough")
     full_above: float = Field(-3.9, description="a lowest mode above this is cells: no bare surface is in view")
     full_above_noise: float = Field(2.0, description="or, with a wide lower flank, this far above noise")
     bare_spread: float = Field(0.72, description="mode less 5th percentile; wider is no bare surface: grain is even")
-    bare_flank: float = Field(0.5, description="mode less 1st percentile of a bare surface")
-    full_flank: float = Field(1.6, description="mode less 1st percentile; wider, and small gaps are among the cells")
+    bare_flank: float = Field(0.3, description="mode less 1st percentile of a bare surface")
+    full_flank: float = Field(1.38, description="mode less 1st percentile; wider, and small gaps are among the cells")
     even_share: float = Field(0.85, gt=0, lt=1, description="share within one unit of the mode: one texture all over")
     even_above_noise: float = Field(2.5, description="a field of one texture this far above noise is full, even or not")
     even_uncertain: float = Field(1.5, description="one texture this far above noise could be either and is flagged")
@@ -232,10 +236,28 @@ def contrast_levels(
         return ContrastLevels(mean_level, mode, limit, limit, "bare", is_uncertain)
     cells = _quantile(above / above.sum(), centres, 0.5)
     floor = mode if has_gaps else mode + settings.bare_margin
-    limit = max(floor, mode + settings.between * (cells - mode), settings.limit_low)
+    limit = max(floor, mode + _between(share, centres, mode, cells, settings) * (cells - mode), settings.limit_low)
     limit = min(limit, max(settings.limit_high, floor))
     core = limit + settings.core_rise * (cells - mode)
     return ContrastLevels(mean_level, mode, limit, core, "bare and cells", is_uncertain)
+
+
+def _between(
+    share: NDArray[np.float64],
+    centres: NDArray[np.float64],
+    bare: float,
+    cells: float,
+    settings: ContrastSettings,
+) -> float:
+    """Return where the limit lies from bare (0) to cells (1): the rarer of the two has to be the more distinct.
+
+    The limit of least error between two classes moves from the middle towards the rarer one by the logarithm of their
+    odds (e.g. Kittler and Illingworth 1986, doi:10.1016/0031-3203(86)90030-0, equation 4).
+    """
+    textured = float(share[centres > (bare + cells) / 2].sum())
+    odds = math.log(max(1 - textured, 1e-3) / max(textured, 1e-3))
+    low, high = settings.between_range
+    return min(max(settings.between + settings.between_per_odds * odds, low), high)
 
 
 def _uneven_levels(
