@@ -10,11 +10,12 @@ import tifffile
 import zarr
 
 from msc_vision.batch.field import FieldTask, Tiling, score_field
-from msc_vision.batch.pipeline import load_pipeline, shipped_pipelines
+from msc_vision.batch.pipeline import load_pipeline, recipe_text, shipped_pipelines
 from msc_vision.errors import InvalidArgumentError, OutputError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import read_labels
 from msc_vision.records import ManifestRow
+from msc_vision.resources import resource_path
 from test_contrast import field as draw_field
 
 
@@ -212,6 +213,18 @@ def test_a_bad_recipe_is_said_in_one_line(tmp_path, text, message):
         load_pipeline(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_shipped_recipe_states_every_setting_with_its_reason():
+    text = resource_path("pipelines/contrast.yaml").read_text(encoding="utf-8")
+    assert text == recipe_text(load_pipeline("contrast"))
+    assert "None" not in text
+
+
+def test_a_recipe_written_out_reads_back_the_same(tmp_path):
+    path = tmp_path / "copy.yaml"
+    path.write_text(recipe_text(load_pipeline("default")), encoding="utf-8")
+    assert load_pipeline(path).sha256 == load_pipeline("default").sha256
 
 
 def test_an_unknown_recipe_lists_what_there_is():

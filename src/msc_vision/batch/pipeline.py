@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,10 @@ class Pipeline(BaseModel):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str
     description: str
-    scale: ScaleSettings = ScaleSettings()
-    artefacts: ArtefactSettings = ArtefactSettings()
-    quality: QualitySettings = QualitySettings()
-    contrast: ContrastSettings = ContrastSettings()
+    scale: ScaleSettings = Field(ScaleSettings(), description="Native pixels to working pixels.")
+    artefacts: ArtefactSettings = Field(ArtefactSettings(), description="What of a field is left out as not judgeable.")
+    quality: QualitySettings = Field(QualitySettings(), description="Whether a field can be judged at all.")
+    contrast: ContrastSettings = Field(ContrastSettings(), description="Cells against bare surface, by local contrast.")
 
     @property
     def sha256(self) -> str:
@@ -98,3 +99,23 @@ def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         is_group = isinstance(value, dict) and isinstance(base.get(key), dict)
         merged[key] = _merged(base[key], value) if is_group else value
     return merged
+
+
+def recipe_text(pipeline: Pipeline) -> str:
+    """Return a recipe as YAML that states every setting, each with its reason as a comment."""
+    head = {"name": pipeline.name, "version": pipeline.version, "description": pipeline.description}
+    lines = [yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=110).rstrip()]
+    for group, field in Pipeline.model_fields.items():
+        settings = getattr(pipeline, group)
+        if not isinstance(settings, BaseModel):
+            continue
+        lines += ["", f"# {field.description}", f"{group}:"]
+        for name, setting in type(settings).model_fields.items():
+            reason = textwrap.wrap(setting.description or "", 112)
+            lines += [*(f"  # {part}" for part in reason), f"  {name}: {_plain(getattr(settings, name))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> str:
+    listed = list(value) if isinstance(value, tuple) else value
+    return yaml.safe_dump(listed, default_flow_style=True).removesuffix("\n...\n").strip()
