@@ -308,13 +308,12 @@ def foreground_mask(picture: Texture, levels: ContrastLevels, sizes: ContrastFil
     mask = _above(picture, levels.limit)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, _disk(sizes.close_px))
     if levels.kind == "full":
-        return _fill_holes(mask, sizes.hole_px2, sizes.length_px)
+        return _fill_holes(mask, None, sizes)
     limit = math.exp(levels.limit)
     bright = _brighter(picture, 1.0 + sizes.halo_level * limit)
     mask = cv2.erode(mask, _disk(sizes.retreat_px))
     mask = _peel(mask, bright, sizes.halo_px)
-    mask |= _fill_holes(mask, sizes.hole_px2, sizes.length_px) & (1 - bright)
-    mask = _fill_holes(mask, sizes.speck_px2, sizes.length_px)
+    mask = _fill_holes(mask, bright, sizes)
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disk(1))
     return _drop_debris(mask, _above(picture, levels.core), sizes)
 
@@ -344,9 +343,19 @@ def _peel(mask: NDArray[np.uint8], bright: NDArray[np.uint8], depth_px: int) -> 
     return mask
 
 
-def _fill_holes(mask: NDArray[np.uint8], area_px2: int, length_px: int) -> NDArray[np.uint8]:
-    """Return the mask with its small holes filled; a hole is bounded in area and in length, so its reach is known."""
-    return mask | _small_parts(1 - mask, area_px2, length_px, connectivity=4)
+def _fill_holes(mask: NDArray[np.uint8], bright: NDArray[np.uint8] | None, sizes: ContrastFilter) -> NDArray[np.uint8]:
+    """Return the mask with flat cell interiors filled: specks wholly, larger holes where they are not halo-bright.
+
+    A hole is bounded in area and in length, so its reach is known.
+    """
+    labels, area, length = _parts(1 - mask, connectivity=4)
+    is_short = length <= sizes.length_px
+    is_hole, is_speck = is_short & (area <= sizes.hole_px2), is_short & (area <= sizes.speck_px2)
+    is_hole[0] = is_speck[0] = False
+    filled = np.take(is_hole.view(np.uint8), labels)
+    if bright is not None:
+        filled &= np.take(is_speck.view(np.uint8), labels) | (1 - bright)
+    return mask | filled
 
 
 def _drop_debris(mask: NDArray[np.uint8], core: NDArray[np.uint8], sizes: ContrastFilter) -> NDArray[np.uint8]:
@@ -356,17 +365,7 @@ def _drop_debris(mask: NDArray[np.uint8], core: NDArray[np.uint8], sizes: Contra
     has_core[labels[core.view(np.bool_)]] = True
     is_dropped = (length <= sizes.length_px) & ((area <= sizes.debris_px2) | ((area <= sizes.ghost_px2) & ~has_core))
     is_dropped[0] = True
-    return np.logical_not(is_dropped).view(np.uint8)[labels]
-
-
-def _small_parts(
-    mask: NDArray[np.uint8], area_px2: int, length_px: int, *, connectivity: Literal[4, 8]
-) -> NDArray[np.uint8]:
-    """Return the connected parts of at most an area and a length."""
-    labels, area, length = _parts(mask, connectivity=connectivity)
-    is_small = (area <= area_px2) & (length <= length_px)
-    is_small[0] = False
-    return is_small.view(np.uint8)[labels]
+    return np.take(np.logical_not(is_dropped).view(np.uint8), labels)
 
 
 def _parts(
