@@ -235,7 +235,11 @@ class TiffReader(Reader):
         n_bytes = np.asarray(page.databytecounts, dtype=np.uint64)
         kind = "tiles" if key.is_tiled else "strips"
         expected = math.prod(key.chunked)
-        if len(offsets) != len(n_bytes) or len(offsets) < (1 if key.is_contiguous else expected):
+        if len(offsets) != len(n_bytes):
+            raise InvalidDataError(
+                f"{self._path}: TIFF states {len(offsets)} positions but {len(n_bytes)} sizes of its {kind}; damaged."
+            )
+        if len(offsets) < (1 if key.is_contiguous else expected):
             raise InvalidDataError(
                 f"{self._path}: TIFF lists {len(offsets)} of the {expected} {kind} its size needs; damaged."
             )
