@@ -46,7 +46,7 @@ class ContrastSettings(BaseModel):
     full_above_noise: float = Field(2.0, description="or, with a wide lower flank, this far above noise")
     bare_spread: float = Field(0.72, description="mode less 5th percentile; wider is no bare surface: grain is even")
     bare_flank: float = Field(0.3, description="mode less 1st percentile of a bare surface")
-    full_flank: float = Field(1.38, description="mode less 1st percentile; wider, and small gaps are among the cells")
+    full_flank: float = Field(1.6, description="mode less 1st percentile; wider, and small gaps are among the cells")
     even_share: float = Field(0.85, gt=0, lt=1, description="share within one unit of the mode: one texture all over")
     even_above_noise: float = Field(2.5, description="a field of one texture this far above noise is full, even or not")
     even_uncertain: float = Field(1.5, description="one texture this far above noise could be either and is flagged")
