@@ -116,6 +116,14 @@ def test_every_field_without_a_result_is_named_with_its_reason_before_any_number
     assert html.index("Fields without a result (40)") < html.index("Layer by layer")
 
 
+def test_a_doubtful_field_is_listed_with_its_number_and_why():
+    run = content(layer(1, field(1, confluency=0.0, flags=("focus-unknown",)), field(2)))
+    text = page_of(run)[0].text
+    assert "Scored, but worth a look (1)" in text
+    assert "nothing to focus on: an empty surface, or cells blurred away" in text
+    assert "worth a look" not in page_of(content(layer(1, field(2))))[0].text
+
+
 def test_a_run_without_trouble_has_no_such_section():
     page, _ = page_of(content(layer(1, field(1), field(2))))
     assert "Fields without a result" not in page.text

@@ -241,7 +241,7 @@ def _finish(summary: "RunSummary", types: "Catalogue") -> Path:
     """Write the report and say what was found; return where the report lies."""
     from msc_vision.report.load import load_run
     from msc_vision.report.page import write_run_report
-    from msc_vision.report.words import shown_reason, trouble_sentence, vessel_sentence
+    from msc_vision.report.words import doubts, shown_reason, trouble_sentence, vessel_sentence
 
     content = load_run(summary.out, types)
     page = write_run_report(summary.out, types)
@@ -250,6 +250,11 @@ def _finish(summary: "RunSummary", types: "Catalogue") -> Path:
         say(f"{field.status}: {field.path}: {shown_reason(field)}")
     if len(content.troubled) > MAX_NAMED:
         say(f"… and {len(content.troubled) - MAX_NAMED} more without a result; the report names them all.")
+    doubtful = doubts(content)
+    for field, why in doubtful[:MAX_NAMED]:
+        say(f"worth a look: {field.path}: {why}")
+    if len(doubtful) > MAX_NAMED:
+        say(f"… and {len(doubtful) - MAX_NAMED} more worth a look; the report lists them.")
     for vessel in content.vessels:
         say(f"{vessel.vessel_id} ({vessel.type_name}): {vessel_sentence(vessel)}")
     say(f"{trouble_sentence(content)} {summary.elapsed_s:.1f} s, {summary.megapixels_per_s:.1f} MP/s.")

@@ -15,6 +15,7 @@ from msc_vision.report.load import load_run
 from msc_vision.report.words import (
     STATE_WORDS,
     count,
+    doubts,
     number_ranges,
     percent,
     plain_time,
@@ -24,6 +25,7 @@ from msc_vision.report.words import (
 )
 from msc_vision.vessels import Catalogue
 
+MAX_DOUBTS = 40
 MAX_HEADLINES = 8
 
 
@@ -104,6 +106,8 @@ def render_run(content: RunContent, gallery: Gallery) -> str:
         notices=_notices(content),
         reasons={field.key: shown_reason(field) for field in content.troubled},
         trouble_pictures=gallery.troubled,
+        doubts=doubts(content)[:MAX_DOUBTS],
+        n_doubts=len(doubts(content)),
     )
 
 

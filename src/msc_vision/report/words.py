@@ -92,6 +92,22 @@ def trouble_sentence(content: RunContent) -> str:
     return f"{n - len(content.troubled)} of {count(n, 'field')} scored; {' and '.join(parts)}: not counted as empty."
 
 
+DOUBTS = {
+    "bare-or-full": "one texture all over, which pale full cover and rough bare surface may both have",
+    "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
+    "soft-focus": "somewhat out of focus: thin processes may be lost",
+    "noisy": "noisy: pale cells may be lost",
+    "saturated": "many pixels are saturated",
+}
+"""What a person should look at, by the flag that a scored field carries; most serious first."""
+
+
+def doubts(content: RunContent) -> tuple[tuple[FieldEntry, str], ...]:
+    """Return the scored fields whose number a person should look at, and why, the most serious first."""
+    found = [(f, flag) for flag in DOUBTS for f in content.fields if f.status == "scored" and flag in f.flags]
+    return tuple((field, DOUBTS[flag]) for field, flag in found)
+
+
 def shown_reason(field: FieldEntry) -> str:
     """Return why a field has no result, without the path that stands before it anyway."""
     reason = field.reason or "no reason was recorded"
