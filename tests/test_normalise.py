@@ -91,6 +91,14 @@ def test_overview_does_not_depend_on_how_strips_are_cut(seed, height, width, fac
     assert [getattr(one, name) for name in figures] == [getattr(many, name) for name in figures]
 
 
+def test_block_statistics_of_pieces_are_those_of_the_whole():
+    image = np.random.default_rng(4).integers(0, 65536, (130, 300)).astype(np.uint16)
+    whole, left, right = (block_statistics(part) for part in (image, image[:, :128], image[:, 128:]))
+    for i in range(3):
+        np.testing.assert_array_equal(np.hstack([left[i], right[i]]), whole[i])
+    assert left[3] + right[3] == whole[3]
+
+
 def test_block_statistics_are_mean_and_sd_of_each_block():
     image = np.random.default_rng(3).normal(20_000, 300, (128, 192)).astype(np.uint16)
     mean, sd, fine, _ = block_statistics(image)

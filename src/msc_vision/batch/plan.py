@@ -19,7 +19,7 @@ from msc_vision import __version__
 from msc_vision.batch.field import FieldTask, Tiling
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
-from msc_vision.imaging.frame import STRIP_ROWS_PX
+from msc_vision.imaging.frame import strip_rows
 from msc_vision.imaging.normalise import working_factor
 from msc_vision.io.images import open_image
 from msc_vision.records import ImageInfo, Manifest, ManifestRow, PlaneChoice
@@ -127,7 +127,8 @@ class MemoryModel:
         if size.n_px <= tiling.whole_px:
             return workers * self.whole(size.n_px, size)
         tile_px = (tiling.tile_px * size.factor) ** 2
-        strip_px = size.width_px * STRIP_ROWS_PX * size.factor
+        working_shape = -(-size.height_px // size.factor), -(-size.width_px // size.factor)
+        strip_px = size.width_px * strip_rows(working_shape) * size.factor
         return workers * self.surroundings * self.whole(tile_px, size) + strip_px * (2 * self.native_copies + 8)
 
 

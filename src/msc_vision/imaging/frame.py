@@ -14,7 +14,8 @@ from msc_vision.io.images import FieldImage
 from msc_vision.records import ImageInfo, Region
 
 OVERVIEW_SIDE_PX = 2048
-STRIP_ROWS_PX = 1024  # fixed, so that an overview never depends on how the rest is cut
+STRIP_PX = 2**21  # working pixels that are read at a time for an overview, where its grid allows
+RANGE_ROWS_PX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def frame_of(image: FieldImage, native: NDArray[Any] | None, pixel_size_um: floa
 
 
 def _value_range(image: FieldImage, native: NDArray[Any] | None) -> tuple[float, float]:
-    strips = [native] if native is not None else (image.read(s) for s in _strips(image.info.shape, STRIP_ROWS_PX))
+    strips = [native] if native is not None else (image.read(s) for s in _strips(image.info.shape, RANGE_ROWS_PX))
     ranges = [(float(strip.min()), float(strip.max())) for strip in strips]
     if not np.isfinite(ranges).all():
         raise InvalidDataError(f"{image.info.path}: some pixels are NaN or infinite; export the image again.")
@@ -107,18 +108,22 @@ def overview_of_pixels(native: NDArray[Any], working: NDArray[np.uint16], frame:
     return builder.build()
 
 
+def strip_rows(working_shape: tuple[int, int]) -> int:
+    """Return how many working rows are read at a time: whole rows of blocks and of overview pixels."""
+    step = BLOCK_PX * overview_factor(working_shape, OVERVIEW_SIDE_PX)
+    return max(1, STRIP_PX // (working_shape[1] * step)) * step
+
+
 def _builder(frame: Frame) -> OverviewBuilder:
-    factor = overview_factor(frame.working_shape, OVERVIEW_SIDE_PX)
-    step = BLOCK_PX * factor
     return OverviewBuilder(
-        factor=factor,
+        factor=overview_factor(frame.working_shape, OVERVIEW_SIDE_PX),
         working_factor=frame.factor,
         native_shape=frame.info.shape,
         pixel_size_um=frame.pixel_size_um,
         saturation_level=frame.info.saturation_level,
         scale=frame.scale,
         dtype=np.dtype(frame.info.dtype),
-        strip_rows=max(1, STRIP_ROWS_PX // step) * step,
+        strip_rows=strip_rows(frame.working_shape),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from msc_vision.imaging.normalise import FULL_SCALE, IntensityScale, bin_mean
 
 BLOCK_PX = 64
+PIECE_PX = 32 * BLOCK_PX  # columns whose statistics are computed at a time
 _IMMERKAER = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
 _IMMERKAER_GAIN = float(np.sqrt(np.pi / 2) / 6)  # doi:10.1006/cviu.1996.0060, equation 3: mean |response| to sd
 
@@ -100,7 +101,8 @@ def strip_statistics(
     saturation_level : float
         In native grey values.
     """
-    mean, sd, fine, n_flat = block_statistics(working)
+    pieces = [block_statistics(working[:, x : x + PIECE_PX]) for x in range(0, working.shape[1], PIECE_PX)]
+    mean, sd, fine = (np.hstack([piece[i] for piece in pieces]) for i in range(3))
     return StripStatistics(
         image=bin_mean(working, factor),
         n_saturated=_count_at_or_above(native, saturation_level),
@@ -109,7 +111,7 @@ def strip_statistics(
         block_mean=mean,
         block_sd=sd,
         block_fine=fine,
-        n_flat=n_flat,
+        n_flat=sum(piece[3] for piece in pieces),
     )
 
 
@@ -127,16 +129,17 @@ def block_statistics(
     """
     rows, columns = (_completed(n, block_px) for n in working.shape)
     whole = working if (rows.size, columns.size) == working.shape else working[np.ix_(rows, columns)]
+    n_blocks = whole.size // block_px**2
     size = (whole.shape[1] // block_px, whole.shape[0] // block_px)
     values = whole.astype(np.float32)
     mean = _block_mean(values, size)
     centred = cv2.subtract(values, cv2.resize(mean, whole.shape[::-1], interpolation=cv2.INTER_NEAREST))
     variance = _block_mean(cv2.multiply(centred, centred), size)
     fine = cv2.filter2D(values, cv2.CV_32F, _IMMERKAER, borderType=cv2.BORDER_REFLECT_101)
-    edges = np.arange(0, whole.shape[0], block_px)
-    fine[edges], fine[edges + block_px - 1] = 0.0, 0.0  # rows that would depend on the strip's neighbours
-    n_flat = fine.size - cv2.countNonZero(fine) - 2 * edges.size * whole.shape[1]
-    fine_mean = _block_mean(cv2.absdiff(fine, (0.0, 0, 0, 0)), size) * (block_px / (block_px - 2))
+    for axis in (fine, fine.T):  # what would depend on a block's neighbours counts for neither
+        axis[::block_px], axis[block_px - 1 :: block_px] = 0.0, 0.0
+    n_flat = (block_px - 2) ** 2 * n_blocks - cv2.countNonZero(fine)
+    fine_mean = _block_mean(cv2.absdiff(fine, (0.0, 0, 0, 0)), size) * (block_px / (block_px - 2)) ** 2
     sd: NDArray[np.float64] = np.sqrt(variance.astype(np.float64))
     return mean.astype(np.float64), sd, fine_mean.astype(np.float64) * _IMMERKAER_GAIN, n_flat
 
