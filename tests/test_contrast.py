@@ -70,7 +70,9 @@ def measured(image, recipe=None, pixel_size_um=1.24):
     sizes = contrast_filter(recipe, pixel_size_um)
     mean_level = float(overview.block_mean.mean())
     picture = texture(working, mean_level, sizes)
-    levels = contrast_levels(texture_histogram(picture), mean_level, noise_log(overview, recipe), recipe)
+    judgeable = np.ones(image.shape, bool)
+    counts = texture_histogram(picture, judgeable.view(np.uint8))
+    levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, recipe), recipe)
     return foreground_mask(picture, levels, sizes), levels, sizes
 
 

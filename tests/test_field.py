@@ -63,6 +63,14 @@ def test_a_field_is_scored_with_labels_and_objects(out, spindles):
     assert score.image_sha256 == content_sha256(task.source)
 
 
+def test_a_black_frame_changes_nothing_but_the_judged_area(out, spindles):
+    plain = score_field(task_for(out, spindles))
+    framed = cv2.copyMakeBorder(spindles, 60, 60, 60, 60, cv2.BORDER_CONSTANT, value=0)
+    score = score_field(task_for(out, framed))
+    assert score.judgeable_percent == pytest.approx(100 * spindles.size / framed.size, abs=6)
+    assert score.confluency_percent == pytest.approx(plain.confluency_percent, abs=1.5)
+
+
 def test_without_a_pixel_size_there_is_a_confluency_but_no_area(out, spindles):
     score = score_field(task_for(out, spindles, pixel_size_um=None))
     assert score.status == "scored"

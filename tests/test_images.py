@@ -202,11 +202,11 @@ def test_ome_tiff_picks_the_transmitted_channel_and_says_so(tmp_path):
     np.testing.assert_array_equal(read(tmp_path / "a.ome.tif", PlaneChoice(time=1, channel="gfp")), stack[1, 2])
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("kind", ["imagej", "ome", "plain"])
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [("imagej", None), ("ome", None), ("ome", "zlib"), ("plain", None), ("plain", "zlib")],
+)
 def test_every_plane_of_a_stack_is_found(tmp_path, kind, compression):
-    if kind == "imagej" and compression:
-        pytest.skip("ImageJ stacks are not compressed")
     stack = (np.arange(24)[:, None, None] * 50 + gradient(20, 30)).reshape(2, 3, 4, 20, 30).astype(np.uint16)
     options = {"imagej": {"imagej": True}, "ome": {"ome": True}, "plain": {}}[kind]
     path = tmp_path / "stack.tif"

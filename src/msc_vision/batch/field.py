@@ -19,7 +19,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.imaging.artefacts import judgeable_mask
 from msc_vision.imaging.frame import Frame, frame_of, overview_of, overview_of_pixels
 from msc_vision.imaging.normalise import to_working, working_factor
-from msc_vision.imaging.overview import Overview
+from msc_vision.imaging.overview import Overview, whole_blocks
 from msc_vision.imaging.quality import judge_field
 from msc_vision.io.images import FieldImage, check_pixels, content_sha256, open_image
 from msc_vision.io.labels import LabelsWriter, labels_sha256, write_labels
@@ -185,12 +185,13 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     if not report.is_judgeable:
         return _rejected(task, frame, report, notes, sha256)
     sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
-    mean_level = _mean_level(overview)
+    mean_level = _mean_level(overview, judgeable)
     picture = texture(working, mean_level, sizes)
-    settings = task.pipeline.contrast
-    levels = contrast_levels(texture_histogram(picture), mean_level, noise_log(overview, settings), settings)
     region = Region(0, working.shape[0], 0, working.shape[1])
     judged = _judgeable_tile(judgeable, overview, region)
+    settings = task.pipeline.contrast
+    counts = texture_histogram(picture, judged)
+    levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
     parts, local = tile_parts(foreground, region, working.shape[1])
     objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
@@ -209,8 +210,8 @@ def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], Qual
     return judgeable, judge_field(overview, judgeable, task.pipeline.quality), notes
 
 
-def _mean_level(overview: Overview) -> float:
-    return float(overview.block_mean.mean())
+def _mean_level(overview: Overview, judgeable: NDArray[np.bool_]) -> float:
+    return float(overview.block_mean[whole_blocks(overview, judgeable)].mean())
 
 
 def _judgeable_tile(judgeable: NDArray[np.bool_], overview: Overview, region: Region) -> NDArray[np.uint8]:
@@ -258,7 +259,7 @@ class _Tiled:
     def histogram(self, region: Region) -> NDArray[np.int64]:
         """Return the texture histogram of a tile."""
         picture, inner = self.picture(region)
-        return texture_histogram(picture.cropped(*inner))
+        return texture_histogram(picture.cropped(*inner), self.judged(region))
 
     def judged(self, region: Region) -> NDArray[np.uint8]:
         """Return the judgeable mask of a tile."""
@@ -272,11 +273,11 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     if not report.is_judgeable:
         return _rejected(task, frame, report, notes, sha256)
     sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
-    tiled = _Tiled(task, frame, sizes, _mean_level(overview), overview, judgeable)
+    tiled = _Tiled(task, frame, sizes, _mean_level(overview, judgeable), overview, judgeable)
     tiles = list(_tiles(frame.working_shape, task.tiling.tile_px))
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
-    levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, settings), settings)
+    levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
     counted = _measure_tiles(tiled, levels, tiles, tile_map)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 

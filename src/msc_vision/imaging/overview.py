@@ -80,6 +80,21 @@ class StripStatistics:
     n_flat: int
 
 
+def whole_blocks(overview: Overview, judgeable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which blocks are judgeable as a whole and not beside masked ones; milder where few are; never none."""
+    rows, columns = overview.block_mean.shape
+    if judgeable.all():
+        return np.ones((rows, columns), np.bool_)
+    share = cv2.resize(judgeable.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
+    share = share.reshape(rows, columns)
+    whole = share >= 0.99
+    inner = cv2.erode(whole.astype(np.uint8), np.ones((3, 3), np.uint8)).reshape(rows, columns) > 0
+    for chosen in (inner, whole):
+        if chosen.mean() >= 0.1:
+            return chosen
+    return share >= min(0.5, float(share.max()))
+
+
 def overview_factor(working_shape: tuple[int, int], overview_px: int) -> int:
     """Return how many working pixels a side make one overview pixel, so that no side exceeds ``overview_px``."""
     return max(1, -(-max(working_shape) // overview_px))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.errors import InvalidArgumentError
-from msc_vision.imaging.overview import Overview
+from msc_vision.imaging.overview import Overview, whole_blocks
 from msc_vision.records import QualityReport
 
 FOCUS_PX = 4  # focus is read at a quarter of working resolution: structure of 8 to 16 against 16 to 32 working pixels
@@ -183,7 +183,7 @@ def _judge_lit(
     limits: QualitySettings,
 ) -> QualityReport:
     """Judge a field that is neither masked away nor blank."""
-    is_whole = _whole_blocks(overview, judgeable)
+    is_whole = whole_blocks(overview, judgeable)
     noise = _at(np.sort(overview.block_fine[is_whole]), 0.05)
     figures["noise_percent"] = 100 * noise / level
     figures["vignetting_percent"] = _vignetting_percent(overview.block_mean, is_whole)
@@ -292,21 +292,6 @@ def _saturated_percent(overview: Overview, judgeable: NDArray[np.bool_]) -> floa
         return 0.0
     saturated = overview.image >= level
     return 100 * float(np.count_nonzero(saturated & judgeable) / np.count_nonzero(judgeable))
-
-
-def _whole_blocks(overview: Overview, judgeable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which blocks are judgeable as a whole and not beside masked ones; milder where few are; never none."""
-    rows, columns = overview.block_mean.shape
-    if judgeable.all():
-        return np.ones((rows, columns), np.bool_)
-    share = cv2.resize(judgeable.astype(np.float32), (columns, rows), interpolation=cv2.INTER_AREA)
-    share = share.reshape(rows, columns)
-    whole = share >= 0.99
-    inner = cv2.erode(whole.astype(np.uint8), np.ones((3, 3), np.uint8)).reshape(rows, columns) > 0
-    for chosen in (inner, whole):
-        if chosen.mean() >= 0.1:
-            return chosen
-    return share >= min(0.5, float(share.max()))
 
 
 # ----------------------------------------------------------------------------------------------------- focus and light

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from msc_vision.imaging.overview import Overview
+from msc_vision.imaging.overview import Overview, whole_blocks
 
 LOG_LOW, LOG_HIGH, LOG_STEP = -7.0, 0.0, 0.05
 SAMPLE_STEP_PX = 4
@@ -177,23 +177,32 @@ def texture(working: NDArray[np.uint16], mean_level: float, sizes: ContrastFilte
     return Texture(variance, cv2.multiply(mean, 9.0 / sizes.mean_window_px**2), levels)
 
 
-def texture_histogram(picture: Texture) -> NDArray[np.int64]:
-    """Count the logarithm of texture on every fourth row and column, from `LOG_LOW` to `LOG_HIGH`."""
+def texture_histogram(picture: Texture, judgeable: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the logarithm of texture on every fourth row and column, from `LOG_LOW` to `LOG_HIGH`.
+
+    Parameters
+    ----------
+    picture : Texture
+    judgeable : (Y, X) uint8 array
+        0 where nothing is judged: a black frame would pass for the calmest of surfaces.
+    """
     step = slice(None, None, SAMPLE_STEP_PX)
-    variance = picture.variance[step, step].astype(np.float64)
-    mean = np.maximum(picture.mean[step, step].astype(np.float64), 9.0)
+    is_judged = judgeable[step, step] > 0
+    variance = picture.variance[step, step][is_judged].astype(np.float64)
+    mean = np.maximum(picture.mean[step, step][is_judged].astype(np.float64), 9.0)
     log_texture = 0.5 * np.log(np.maximum(variance, 1e-3) / mean**2)
     floor = LOG_LOW + 1.0  # JPEG leaves bare surface without any texture; keep that in one class
     n_bins = round((LOG_HIGH - LOG_LOW) / LOG_STEP)
     index = np.clip(((np.clip(log_texture, floor, None) - LOG_LOW) / LOG_STEP).astype(np.int64), 0, n_bins - 1)
-    return np.bincount(index.ravel(), minlength=n_bins)
+    return np.bincount(index, minlength=n_bins)
 
 
-def noise_log(overview: Overview, settings: ContrastSettings) -> float | None:
+def noise_log(overview: Overview, judgeable: NDArray[np.bool_], settings: ContrastSettings) -> float | None:
     """Return the texture that the camera's noise alone would show, None where compression has removed the noise."""
     if overview.flat_percent > settings.flat_max_percent:
         return None
-    noise = np.percentile(overview.block_fine / np.maximum(overview.block_mean, 1.0), 5)
+    is_judged = whole_blocks(overview, judgeable)
+    noise = np.percentile(overview.block_fine[is_judged] / np.maximum(overview.block_mean[is_judged], 1.0), 5)
     return math.log(max(float(noise), 1e-4) / 3)  # 3 x 3 smoothing
 
 
