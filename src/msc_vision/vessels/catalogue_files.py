@@ -12,7 +12,7 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.vessels.vessel_type import Catalogue, Refusal, VesselType, spelling_key
 
 
-class _StrictLoader(yaml.SafeLoader):
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # a class chosen at import
     """A safe loader that refuses a key given twice, where YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
