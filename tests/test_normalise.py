@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.imaging.frame import OVERVIEW_SIDE_PX, STRIP_PX, strip_rows
 from msc_vision.imaging.normalise import IntensityScale, bin_mean, intensity_scale, to_working, working_factor
 from msc_vision.imaging.overview import BLOCK_PX, OverviewBuilder, block_statistics, overview_factor
 
@@ -118,4 +119,15 @@ def test_saturated_and_dark_pixels_are_counted():
 
 def test_overview_is_bounded():
     assert overview_factor((1024, 1024), 2048) == 1
+    assert overview_factor((2048, 100), 2048) == 1
+    assert overview_factor((2049, 100), 2048) == 2
     assert overview_factor((15_000, 9_000), 2048) == 8
+    assert overview_factor((150_000, 9_000), 2048) == 128
+
+
+@pytest.mark.parametrize("height", [1024, 15_000, 150_000])
+def test_strips_stay_narrow_however_tall_the_field(height):
+    rows = strip_rows((height, 15_000))
+    assert rows % BLOCK_PX == 0
+    assert rows % overview_factor((height, 15_000), OVERVIEW_SIDE_PX) == 0
+    assert rows * 15_000 <= STRIP_PX

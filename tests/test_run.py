@@ -286,13 +286,17 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_what_to_do(limit, mess
 
 
 def test_peak_memory_of_large_images_follows_from_tile_and_workers():
-    """A strip as wide as the image is read at a time, so width counts, but neither height nor the number of fields."""
+    """A strip as wide as the image is read at a time, so width counts, but the number of fields does not.
+
+    Height counts only as far as a strip is never thinner than one row of the overview: a tenth for ten times the height.
+    """
 
     def peak(height, *, n=1, workers=2, tile_px=2048):
         settings = RunSettings(workers=workers, tiling=Tiling(tile_px=tile_px))
         return estimate_peak_memory([FieldSize(height, 30_000)] * n, settings, MemoryModel())
 
-    assert peak(30_000) == peak(300_000) == peak(30_000, n=50)
+    assert peak(30_000) == peak(30_000, n=50)
+    assert peak(300_000) < 1.1 * peak(30_000)
     assert peak(30_000, workers=4) > peak(30_000) > peak(30_000, tile_px=1024)
     assert peak(30_000) < 1.5 * 10**9
 

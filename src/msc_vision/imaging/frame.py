@@ -110,7 +110,7 @@ def overview_of_pixels(native: NDArray[Any], working: NDArray[np.uint16], frame:
 
 def strip_rows(working_shape: tuple[int, int]) -> int:
     """Return how many working rows are read at a time: whole rows of blocks and of overview pixels."""
-    step = BLOCK_PX * overview_factor(working_shape, OVERVIEW_SIDE_PX)
+    step = max(BLOCK_PX, overview_factor(working_shape, OVERVIEW_SIDE_PX))  # both are powers of two
     return max(1, STRIP_PX // (working_shape[1] * step)) * step
 
 

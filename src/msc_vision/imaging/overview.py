@@ -96,8 +96,11 @@ def whole_blocks(overview: Overview, judgeable: NDArray[np.bool_]) -> NDArray[np
 
 
 def overview_factor(working_shape: tuple[int, int], overview_px: int) -> int:
-    """Return how many working pixels a side make one overview pixel, so that no side exceeds ``overview_px``."""
-    return max(1, -(-max(working_shape) // overview_px))
+    """Return how many working pixels a side make one overview pixel, so that no side exceeds ``overview_px``.
+
+    A power of two, so that blocks and overview pixels begin on common rows however large the field.
+    """
+    return 1 << (-(-max(working_shape) // overview_px) - 1).bit_length()
 
 
 def strip_statistics(
