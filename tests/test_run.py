@@ -288,7 +288,7 @@ def test_a_run_that_needs_too_much_memory_is_refused_with_what_to_do(limit, mess
 def test_peak_memory_of_large_images_follows_from_tile_and_workers():
     """A strip as wide as the image is read at a time, so width counts, but the number of fields does not.
 
-    Height counts only as far as a strip is never thinner than one row of the overview: a tenth for ten times the height.
+    Height counts only as far as a strip is never thinner than one overview row: a tenth for ten times the height.
     """
 
     def peak(height, *, n=1, workers=2, tile_px=2048):
