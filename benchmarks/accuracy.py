@@ -29,8 +29,10 @@ PEERS = (  # measured with the peers' own defaults: Dice and confluency error in
     ("everything is foreground", ".27 / -", ".64 / -"),
 )
 INTRO = """The `contrast` pipeline, one set of parameters for all images, by `msc-vision segment` and scored by a tool
-that knows nothing of this package. `livecell_crops512` serves for this table only. "Without pixel size":
-`--pixel-size-um` was not given, for the sets where it is known; the bars hold with it."""
+that knows nothing of this package. `livecell_crops512` is meant for evaluation
+only, but it was read repeatedly while the method was built and influenced three settings (docs/limits.md): its figures
+are those of a development set, not of unseen data. "Without pixel size": `--pixel-size-um` was not given, for the sets
+where it is known; the bars hold with it."""
 
 
 @dataclass(frozen=True, slots=True)
