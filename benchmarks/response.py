@@ -15,7 +15,7 @@ from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.io.labels import read_labels
 from msc_vision.records import ManifestRow
 from msc_vision.synth import FieldSettings, RenderedField, render_field
-from msc_vision.synth.settings import CellSettings
+from msc_vision.synth.culture_settings import CellSettings
 
 CONFLUENCIES = (0, 5, 15, 30, 45, 60, 70, 80, 90, 97, 100)
 PIXEL_SIZES_UM = (0.65, 1.24)

@@ -14,9 +14,10 @@ from msc_vision.errors import InvalidArgumentError, OutputError
 from msc_vision.io.images import open_image
 from msc_vision.io.manifest import check_manifest, draft_manifest, read_manifest
 from msc_vision.synth import FieldSettings, load_recipe, render_field, render_vessel, synthesise
+from msc_vision.synth.culture_settings import CellSettings
+from msc_vision.synth.image_settings import BackgroundSettings, OpticsSettings
 from msc_vision.synth.optics import phase_contrast
 from msc_vision.synth.recipe import grid_positions
-from msc_vision.synth.settings import BackgroundSettings, CellSettings, OpticsSettings
 from msc_vision.vessels import load_catalogue
 
 RECIPE = {

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.settings import CellSettings, FieldSettings
+from msc_vision.synth.culture import Culture, FloatArray
+from msc_vision.synth.culture_settings import CellSettings
+from msc_vision.synth.settings import FieldSettings
 
 _SHIFT = 4  # bits of sub-pixel precision of polygon corners
 _PLACES = 3  # places tried per cell; the one with the least overlap is taken
@@ -19,27 +21,7 @@ _FILL = 0.57  # area of a spindle outline over length x width
 _ORIENTATION_UM = 220.0  # distance over which neighbours share one direction
 _CLUMP_UM = 110.0  # distance over which cells crowd together and leave gaps
 
-FloatArray = NDArray[np.float32]
 Corners = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Culture:
-    """What lies on the surface, before any optics.
-
-    Attributes
-    ----------
-    labels : (Y, X) int32 array
-        One number per cell, 0 on bare surface.
-    phase : (Y, X) float32 array
-        Phase shift of the cell bodies in radians.
-    granularity : (Y, X) float32 array
-        How many granules lie here, 0 to about 1.
-    """
-
-    labels: NDArray[np.int32]
-    phase: FloatArray
-    granularity: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +59,9 @@ def grow_culture(settings: FieldSettings, rng: np.random.Generator) -> Culture:
         Decides everything else.
     """
     shape = settings.height_px, settings.width_px
-    culture = Culture(np.zeros(shape, np.int32), np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+    maps = [np.zeros(shape, np.float32) for _ in range(3)]
+    marks = [np.zeros(shape, np.uint8) for _ in range(2)]
+    culture = Culture(np.zeros(shape, np.int32), *maps, np.zeros(1, np.uint8), *marks)
     wanted = round(settings.confluency_percent / 100 * culture.labels.size)
     ground = _ground(settings, rng)
     covered, n_cells, misses = 0, 0, 0

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.cells import Culture
-from msc_vision.synth.settings import BackgroundSettings, FieldSettings, OpticsSettings
+from msc_vision.synth.culture import Culture
+from msc_vision.synth.image_settings import BackgroundSettings, OpticsSettings
+from msc_vision.synth.settings import FieldSettings
 
 FloatArray = NDArray[np.float32]
 _COARSE = 4  # wide blurs are made on a picture this many times smaller
