@@ -47,5 +47,5 @@ def render_field(settings: FieldSettings, seed: int) -> RenderedField:
     """
     streams = np.random.SeedSequence(seed).spawn(2)
     culture = grow_culture(settings, np.random.Generator(np.random.PCG64(streams[0])))
-    image = photograph(culture, settings, np.random.Generator(np.random.PCG64(streams[1])))
+    image = photograph(culture, settings, np.random.Generator(np.random.PCG64(streams[1]))).image
     return RenderedField(image, culture.labels, culture.labels > 0)

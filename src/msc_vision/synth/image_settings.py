@@ -1,28 +1,95 @@
-"""Light, optics and camera of a synthetic field. Lengths in µm, densities per mm², phases in radians."""
+"""Light, optics, camera and faults of a synthetic field. Lengths in µm, densities per mm², phases in radians."""
+
+from typing import Literal
 
 from pydantic import Field
 
 from msc_vision.synth.frozen import FrozenModel
 
+Mode = Literal["phase-contrast", "negative-phase-contrast", "brightfield", "relief"]
+
 
 class OpticsSettings(FrozenModel):
-    """Zernike phase contrast: the ring shifts and dims what a wide blur keeps of the wave, the rest is detail."""
+    """How the microscope turns phase into light.
 
+    The phase ring is given as on the condenser: its outer radius and its width, as numerical aperture. A 10x Ph1 ring
+    has about 0.11 and 0.02: halos of some 6 µm and a fading over 25 µm. A larger ring gives a narrower halo.
+    """
+
+    mode: Mode = Field("phase-contrast", description="in positive phase contrast flat cells are darker than plastic")
+    ring_na: float = Field(0.11, gt=0, le=0.6, description="outer radius of the phase ring")
+    ring_width_na: float = Field(0.02, gt=0, le=0.3, description="width of the phase ring")
     ring_transmission: float = Field(0.45, gt=0, le=1, description="amplitude that the phase ring lets through")
-    halo_um: float = Field(3.5, gt=0, description="radius of the bright rim around cells")
-    shade_off_um: float = Field(18.0, gt=0, description="distance over which flat interiors fade to the background")
-    halo_share: float = Field(0.55, ge=0, le=1, description="share of the rim against the fading")
+    ring_shift_um: float = Field(0.0, ge=0, description="ring off centre: the halo moves to one side by this much")
+    stray_light: float = Field(0.0, ge=0, lt=1, description="share of light that forms no image: it takes contrast")
+    wavelength_um: float = Field(0.55, ge=0.3, le=1.0)
     blur_um: float = Field(0.7, ge=0, description="resolution of the objective, one sigma")
     defocus_um: float = Field(0.0, ge=0, description="further blur, one sigma: a field out of focus")
+    focus_height_um: float = Field(
+        0.0, ge=-200, le=200, description="plane of focus above (+) or below (-) the cells; brightfield contrast"
+    )
+    relief_shear_um: float = Field(0.8, ge=0, le=10, description="relief: distance over which phase is compared")
+    relief_bias: float = Field(0.9, gt=0.05, le=3.0, description="relief: phase that bare surface gets, radians")
+    direction_deg: float = Field(45.0, ge=-360, le=360, description="side that the relief, or a ring off centre, shows")
+
+
+class TextureSettings(FrozenModel):
+    """What makes the inside of a cell uneven."""
+
+    unevenness: float = Field(0.18, ge=0, le=2, description="standard deviation of a body's phase, as a share of it")
+    fine_um: float = Field(0.8, gt=0, le=10, description="size of the finest structure, one sigma")
+    coarse_um: float = Field(3.5, gt=0, le=30, description="size of the coarsest structure, one sigma")
+    coarse_share: float = Field(0.6, ge=0, le=1, description="how much of the unevenness is coarse")
+    dots: float = Field(0.6, ge=0, le=5, description="phase of granules, times the geometric mean of body and 0.2")
+    dot_um: float = Field(0.8, gt=0, le=5, description="size of granules, one sigma")
+    vacuoles: float = Field(0.2, ge=0, le=1, description="share of granules that are thinner than the cell, not denser")
 
 
 class BackgroundSettings(FrozenModel):
-    """Light, dirt and the camera."""
+    """Light, and what lies on the bare surface."""
 
     level: float = Field(0.38, gt=0, lt=1, description="grey level of bare surface as a share of full scale")
     vignetting: float = Field(0.12, ge=0, lt=1, description="loss of light in the corners")
     tilt: float = Field(0.05, ge=0, lt=1, description="change of light across the field, in a random direction")
-    film: float = Field(0.003, ge=0, description="phase of the protein film on the bare surface, one sigma")
-    debris_per_mm2: float = Field(60.0, ge=0)
+    unevenness: float = Field(0.01, ge=0, lt=1, description="broad clouds of light, one sigma")
+    film: float = Field(0.004, ge=0, description="phase of the protein film on the surface, one sigma")
+    film_um: float = Field(1.3, gt=0, le=20, description="grain of the film, one sigma")
+    film_patchiness: float = Field(0.3, ge=0, le=1, description="0: the film is even; 1: it lies in patches")
+    remnants: float = Field(0.05, ge=0, description="phase of what crawling cells left behind")
+    remnants_share: float = Field(0.01, ge=0, le=0.5, description="share of the surface that remnants cover")
+    debris_per_mm2: float = Field(60.0, ge=0, description="specks of 1 to 6 µm")
     dust_per_mm2: float = Field(4.0, ge=0, description="specks far out of focus")
+
+
+class CameraSettings(FrozenModel):
+    """What the camera and its software make of the light."""
+
     electrons: float = Field(80000.0, gt=0, description="photo-electrons at full scale: shot noise")
+    read_noise: float = Field(0.0, ge=0, le=0.5, description="noise in the dark as a share of full scale, one sigma")
+    fixed_pattern: float = Field(0.0, ge=0, le=0.2, description="gain from pixel to pixel, one sigma")
+    line_noise: float = Field(0.0, ge=0, le=0.1, description="offset from row to row as a share of full scale")
+    noise_px: float = Field(0.0, ge=0, le=3, description="noise smeared by demosaicing or enlarging, one sigma")
+    least_texture_snr: float = Field(
+        0.0, ge=0, description="expose so long that noise stays this far below the faintest cell's texture; 0: as set"
+    )
+    black_level: float = Field(0.0, ge=0, lt=0.5, description="grey of no light as a share of full scale")
+    gamma: float = Field(1.0, ge=0.3, le=3)
+    sharpen: float = Field(0.0, ge=0, le=3, description="unsharp mask, times its detail")
+    sharpen_px: float = Field(1.2, gt=0, le=10, description="radius of the unsharp mask, one sigma")
+    auto_contrast: float = Field(
+        0.0, ge=0, lt=0.2, description="share of pixels clipped at each end when software stretches; 0: it does not"
+    )
+    jpeg_quality: int = Field(0, ge=0, le=100, description="0: not compressed; a picture of 8 bits then")
+    eyepiece: float = Field(
+        0.0, ge=0, le=2, description="phone at an eyepiece: radius of the round field over half the short side; 0: none"
+    )
+
+
+class PictureSettings(FrozenModel):
+    """Everything between the culture and the file, except for what lies in the culture."""
+
+    bit_depth: Literal[8, 12, 16] = Field(16, description="12 bits are kept in 16-bit files, as cameras do")
+    optics: OpticsSettings = OpticsSettings()
+    texture: TextureSettings = TextureSettings()
+    background: BackgroundSettings = BackgroundSettings()
+    camera: CameraSettings = CameraSettings()

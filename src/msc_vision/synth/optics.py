@@ -1,155 +1,224 @@
-"""What a phase-contrast microscope and a camera make of a culture."""
+"""What a microscope makes of a culture.
+
+Phase contrast follows Z. Yin, T. Kanade and M. Chen, "Understanding the phase contrast optics to restore artifact-free
+microscopy images for segmentation", Medical Image Analysis 16, 1047 (2012): the wave behind the culture, exp(i phase),
+is split into what passes the phase ring, which is a convolution with the pattern of the ring's aperture (an obscured
+Airy pattern), and the rest, a convolution with a delta minus that pattern. The ring dims its part and shifts it by a
+quarter wave. Two things differ from the paper. The intensity is taken of the whole wave, not of its first order in
+phase, so that thick rounded cells turn bright as they do. And the condenser's annulus is an extended source whose
+points do not interfere: the pattern that remains on average is the square of the obscured Airy pattern, which has no
+oscillating rings; a bright edge of the halo and a long fading inside flat cells both follow from it.
+"""
 
 import math
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from msc_vision.synth.arrays import FloatArray, blur, blur_mixture, scatter, stamp
+from msc_vision.synth.camera import Grey, develop, exposure, illumination, record
 from msc_vision.synth.culture import Culture
 from msc_vision.synth.image_settings import BackgroundSettings, OpticsSettings
 from msc_vision.synth.settings import FieldSettings
+from msc_vision.synth.texture import cell_texture, dirt, faintest_texture, surface_film
 
-FloatArray = NDArray[np.float32]
-_COARSE = 4  # wide blurs are made on a picture this many times smaller
+_RING_SIGMAS_UM = (0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)  # Gaussians whose sum stands for the ring's pattern
 
 
-def photograph(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> NDArray[np.uint8 | np.uint16]:
-    """Return the picture of a culture.
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """A picture, and where it can be judged.
 
-    Returns
-    -------
-    (Y, X) uint8 or uint16 array
+    Attributes
+    ----------
+    image : (Y, X) uint8 or uint16 array
         8 bits, or 12 or 16 bits in 16.
+    judgeable : (Y, X) bool array
+        False where something else than the surface is seen: text, a frame, a wall, outside of an eyepiece.
     """
-    phase = culture.phase + _granules(culture, settings, rng) + _film(settings, rng)
-    absorbed = _dirt(phase, settings, rng)
-    light = phase_contrast(phase, settings.optics, settings.pixel_size_um) * absorbed
-    light = _blur(light, math.hypot(settings.optics.blur_um, settings.optics.defocus_um) / settings.pixel_size_um)
-    light *= _illumination(settings, rng) * _dust(settings, rng)
-    return _camera(light * np.float32(settings.background.level), settings, rng)
+
+    image: Grey
+    judgeable: NDArray[np.bool_]
 
 
-def phase_contrast(phase: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
-    """Return the light behind a thin phase object in positive phase contrast, 1 on bare surface.
+def photograph(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> Photograph:
+    """Return the picture of a culture; the settings and the state of ``rng`` decide all of it."""
+    shape = (culture.labels.shape[0], culture.labels.shape[1])
+    size_um, background = settings.pixel_size_um, settings.background
+    phase, through = _object(culture, settings, rng)
+    light = microscope(phase, through, settings.optics, size_um)
+    quiet = exposure(light, culture.labels, background.level, settings.camera)
+    light *= illumination(shape, background, size_um, rng)
+    _add_dust(light, background, size_um, rng)
+    light *= np.float32(background.level)
+    grey = record(light, settings.camera, quiet, rng)
+    judgeable = np.ones(shape, np.bool_)
+    return Photograph(develop(grey, settings.camera, settings.bit_depth), judgeable)
 
-    The wave exp(i phase) is split into what passes the phase ring, modelled as a wide blur of the wave, and the rest;
-    the ring shifts its part by a quarter wave and dims it. Dark bodies, bright halos, fading interiors and the
-    bright rounded cells all follow (F. Zernike, Physica 9, 686 (1942); the blur for the ring is the usual shortcut).
+
+def _object(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Return phase and transmitted amplitude of all that lies on the surface."""
+    shape, size_um = (culture.labels.shape[0], culture.labels.shape[1]), settings.pixel_size_um
+    phase = culture.phase + cell_texture(culture, settings.texture, size_um, rng)
+    film = surface_film(shape, settings.background, size_um, rng)
+    film *= np.float32(_film_share(phase, film, culture.labels, settings.camera.least_texture_snr))
+    phase += film
+    through = dirt(phase, settings.background, size_um, rng)
+    through -= culture.absorption
+    return phase, np.maximum(through, 0, out=through)
+
+
+def _film_share(phase: FloatArray, film: FloatArray, labels: NDArray[np.int32], least_snr: float) -> float:
+    """Return how much of the film may stay, so that plastic is no rougher than the faintest cell."""
+    texture = faintest_texture(phase, labels) if least_snr > 0 else math.nan
+    roughness = float(film[::4, ::4].std())
+    if math.isnan(texture) or roughness == 0:
+        return 1.0
+    return min(1.0, texture / (least_snr * roughness))
+
+
+def microscope(phase: FloatArray, through: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
+    """Return the light behind a culture, 1 on bare surface, before lamp and camera.
 
     Parameters
     ----------
     phase : (Y, X) float32 array
         Radians.
+    through : (Y, X) float32 array
+        Share of the amplitude that passes, 0 to 1.
+    """
+    match optics.mode:
+        case "phase-contrast" | "negative-phase-contrast":
+            light = phase_contrast(phase, optics, pixel_size_um, through)
+        case "brightfield":
+            light = np.square(through)
+        case "relief":
+            light = relief(phase, optics, pixel_size_um) * np.square(through)
+    if optics.focus_height_um != 0:
+        light *= out_of_focus(phase, optics, pixel_size_um)
+    if optics.stray_light > 0:
+        light *= np.float32(1 - optics.stray_light)
+        light += np.float32(optics.stray_light)
+    return blur(light, math.hypot(optics.blur_um, optics.defocus_um) / pixel_size_um)
+
+
+def phase_contrast(
+    phase: FloatArray, optics: OpticsSettings, pixel_size_um: float, through: FloatArray | None = None
+) -> FloatArray:
+    """Return the light behind a thin object in phase contrast, 1 on bare surface.
+
+    Parameters
+    ----------
+    phase : (Y, X) float32 array
+        Radians.
+    through : (Y, X) float32 array or None
+        Share of the amplitude that passes; None where all is clear.
 
     Returns
     -------
     (Y, X) float32 array
     """
-    real, imaginary = np.cos(phase), np.sin(phase)
-    ring_real = _ring_part(real, optics, pixel_size_um)
-    ring_imaginary = _ring_part(imaginary, optics, pixel_size_um)
+    wave = np.empty((*phase.shape, 2), np.float32)
+    np.cos(phase, out=wave[..., 0])
+    np.sin(phase, out=wave[..., 1])
+    if through is not None:
+        wave *= through[..., None]
+    sigmas_um, weights = ring_pattern(optics)
+    ring = blur_mixture(wave, [sigma / pixel_size_um for sigma in sigmas_um], weights)
+    if optics.ring_shift_um > 0:
+        ring = _shifted(ring, optics.ring_shift_um / pixel_size_um, optics.direction_deg)
+    wave -= ring
     dim = np.float32(optics.ring_transmission)
-    light_real = real - ring_real + dim * ring_imaginary  # the ring's part times -i: a denser cell looks darker
-    light_imaginary = imaginary - ring_imaginary - dim * ring_real
-    return (light_real**2 + light_imaginary**2) / dim**2
+    turn = dim if optics.mode != "negative-phase-contrast" else -dim  # times -i: a denser cell looks darker
+    real = wave[..., 0] + turn * ring[..., 1]
+    imaginary = wave[..., 1] - turn * ring[..., 0]
+    real *= real
+    imaginary *= imaginary
+    real += imaginary
+    real *= 1 / dim**2
+    return real
 
 
-def _ring_part(wave: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
-    halo = _wide_blur(wave, optics.halo_um / pixel_size_um)
-    fading = _wide_blur(wave, optics.shade_off_um / pixel_size_um)
-    return np.float32(optics.halo_share) * halo + np.float32(1 - optics.halo_share) * fading
+def ring_pattern(optics: OpticsSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the squared obscured Airy pattern of the phase ring as a sum of Gaussians.
+
+    The pattern's spectrum is the share of the annulus that lies on itself when it is shifted; that is fitted, so the
+    Gaussians have the right weights at every distance that a picture shows.
+
+    Returns
+    -------
+    sigmas_um, weights : tuples of float
+        The weights are not negative and sum to 1.
+    """
+    from scipy.optimize import nnls
+
+    outer = optics.ring_na
+    inner = max(outer - optics.ring_width_na, 0.0)
+    frequency = np.linspace(0, 2 * outer / optics.wavelength_um, 200)  # cycles per µm
+    shift = frequency * optics.wavelength_um
+    overlap = _disc_overlap(outer, outer, shift) - 2 * _disc_overlap(outer, inner, shift)
+    overlap += _disc_overlap(inner, inner, shift)
+    spectrum = overlap / (math.pi * (outer**2 - inner**2))
+    gaussians = np.exp(-2 * math.pi**2 * np.outer(frequency, _RING_SIGMAS_UM) ** 2)
+    sum_to_one = np.full((1, len(_RING_SIGMAS_UM)), 100.0)
+    weights, _ = nnls(np.vstack([gaussians, sum_to_one]), np.append(spectrum, 100.0))
+    weights /= weights.sum()
+    return _RING_SIGMAS_UM, tuple(float(weight) for weight in weights)
 
 
-def _blur(image: FloatArray, sigma_px: float) -> FloatArray:
-    if sigma_px < 0.2:
-        return image
-    return cv2.GaussianBlur(image, (0, 0), sigma_px, borderType=cv2.BORDER_REFLECT).astype(np.float32, copy=False)
+def _disc_overlap(first: float, second: float, distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the area that two discs share, by their radii and the distance of their centres."""
+    if min(first, second) == 0:
+        return np.zeros_like(distance)
+    apart = np.clip(distance, abs(first - second) + 1e-12, first + second)
+    a = first**2 * np.arccos(np.clip((apart**2 + first**2 - second**2) / (2 * apart * first), -1, 1))
+    b = second**2 * np.arccos(np.clip((apart**2 + second**2 - first**2) / (2 * apart * second), -1, 1))
+    kite = (first + second - apart) * (apart + first - second) * (apart - first + second) * (apart + first + second)
+    return a + b - 0.5 * np.sqrt(np.clip(kite, 0, None))
 
 
-def _wide_blur(image: FloatArray, sigma_px: float) -> FloatArray:
-    """Return a Gaussian blur that may be wide, made on a smaller picture where that shows no difference."""
-    height, width = image.shape
-    if sigma_px < 2.0 * _COARSE:
-        return _blur(image, sigma_px)
-    small = cv2.resize(image, (-(-width // _COARSE), -(-height // _COARSE)), interpolation=cv2.INTER_AREA)
-    blurred = _blur(small.astype(np.float32, copy=False), sigma_px / _COARSE)
-    return cv2.resize(blurred, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32, copy=False)
+def _shifted(wave: FloatArray, shift_px: float, direction_deg: float) -> FloatArray:
+    angle = math.radians(direction_deg)
+    move = np.array([[1, 0, shift_px * math.cos(angle)], [0, 1, shift_px * math.sin(angle)]], np.float64)
+    size = (wave.shape[1], wave.shape[0])
+    return cv2.warpAffine(wave, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
-def _noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Generator) -> FloatArray:
-    """Return smooth noise of unit standard deviation."""
-    noise = _blur(rng.standard_normal(shape, dtype=np.float32), sigma_px)
-    return noise / np.float32(max(float(noise.std()), 1e-6))
+def out_of_focus(phase: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
+    """Return the factor on light at a plane beside the cells: the transport of intensity.
+
+    A cell is a weak lens. Seen from ``focus_height_um`` z above, light changes by -z / k times the Laplacian of phase
+    (M. R. Teague, J. Opt. Soc. Am. 73, 1434 (1983), for even light), so the sign flips with that of z. Written as an
+    exponential it stays positive for thick cells, where the equation's first order would not.
+    """
+    height_um = optics.focus_height_um
+    spread_um = math.hypot(optics.blur_um, 0.08 * abs(height_um))  # a condenser of some 0.15 blurs what is far away
+    smooth = blur(phase, spread_um / pixel_size_um)
+    bend = cv2.Laplacian(smooth, cv2.CV_32F, borderType=cv2.BORDER_REFLECT)
+    bend *= np.float32(-height_um * optics.wavelength_um / (2 * math.pi * pixel_size_um**2))
+    return np.exp(np.clip(bend, -2.5, 1.5))
 
 
-def _granules(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> FloatArray:
-    """Return vesicles and granules: dots around nuclei, and a fine unevenness of the whole cell."""
-    shape = culture.labels.shape
-    dots = _noise(shape, 0.9 / settings.pixel_size_um, rng)
-    dots = np.clip(dots - np.float32(1.0), 0, None)
-    uneven = _noise(shape, 3.0 / settings.pixel_size_um, rng)
-    strength = np.float32(settings.cells.granularity)
-    return strength * (culture.granularity * (dots - np.float32(0.08))) + np.float32(0.16) * culture.phase * uneven
+def relief(phase: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
+    """Return the light in differential interference or modulation contrast, 1 on bare surface.
+
+    Two waves a small shear apart interfere with a fixed bias between them: light goes with 1 - cos(bias + difference).
+    """
+    angle = math.radians(optics.direction_deg)
+    smooth = blur(phase, optics.blur_um / pixel_size_um)
+    along_x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3, scale=math.cos(angle) / 8, borderType=cv2.BORDER_REFLECT)
+    along_y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3, scale=math.sin(angle) / 8, borderType=cv2.BORDER_REFLECT)
+    along_x += along_y
+    along_x *= np.float32(optics.relief_shear_um / pixel_size_um)
+    along_x += np.float32(optics.relief_bias)
+    return (1 - np.cos(along_x)) * np.float32(1 / (1 - math.cos(optics.relief_bias)))
 
 
-def _film(settings: FieldSettings, rng: np.random.Generator) -> FloatArray:
-    noise = _noise((settings.height_px, settings.width_px), 1.3 / settings.pixel_size_um, rng)
-    return np.float32(settings.background.film) * noise
-
-
-def _dirt(phase: FloatArray, settings: FieldSettings, rng: np.random.Generator) -> FloatArray:
-    """Add debris of 1 to 6 µm to the phase, and return what it lets through; none of it is foreground."""
-    through = np.ones_like(phase)
-    for _ in range(_count(settings.background.debris_per_mm2, settings, rng)):
-        y, x = rng.uniform(0, settings.height_px), rng.uniform(0, settings.width_px)
-        radius = math.exp(rng.normal(0.3, 0.45))
-        is_dark = rng.random() < 0.5
-        target, amount = (through, -rng.uniform(0.2, 0.7)) if is_dark else (phase, rng.uniform(0.3, 1.2))
-        _stamp(target, y, x, radius / settings.pixel_size_um, amount, ring=0.0)
-    return through
-
-
-def _dust(settings: FieldSettings, rng: np.random.Generator) -> FloatArray:
-    """Return the faint discs and rings of specks that lie far out of focus."""
-    light = np.ones((settings.height_px, settings.width_px), np.float32)
-    for _ in range(_count(settings.background.dust_per_mm2, settings, rng)):
-        y, x = rng.uniform(0, settings.height_px), rng.uniform(0, settings.width_px)
-        radius = rng.uniform(8.0, 30.0) / settings.pixel_size_um
-        _stamp(light, y, x, radius, float(rng.choice([-1.0, 1.0]) * rng.uniform(0.01, 0.04)), ring=rng.uniform(0, 1))
-    return light
-
-
-def _count(per_mm2: float, settings: FieldSettings, rng: np.random.Generator) -> int:
-    area_mm2 = settings.height_px * settings.width_px * settings.pixel_size_um**2 / 1e6
-    return int(rng.poisson(per_mm2 * area_mm2))
-
-
-def _stamp(target: FloatArray, y: float, x: float, radius_px: float, amount: float, *, ring: float) -> None:
-    """Add a soft disc in place; ``ring`` from 0 to 1 takes its middle out."""
-    reach = math.ceil(2.5 * radius_px) + 1
-    y0, x0 = max(int(y) - reach, 0), max(int(x) - reach, 0)
-    part = target[y0 : int(y) + reach + 1, x0 : int(x) + reach + 1]
-    rows, columns = np.ogrid[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]]
-    distance = np.hypot(rows - y, columns - x) / radius_px
-    part += (amount * (np.exp(-(distance**4)) - ring * np.exp(-((distance / 0.75) ** 4)))).astype(np.float32)
-
-
-def _illumination(settings: FieldSettings, rng: np.random.Generator) -> FloatArray:
-    background: BackgroundSettings = settings.background
-    rows = np.linspace(-1, 1, settings.height_px, dtype=np.float32)[:, None]
-    columns = np.linspace(-1, 1, settings.width_px, dtype=np.float32)[None, :]
-    off_y, off_x = rng.normal(0.0, 0.1, 2)
-    angle = rng.uniform(0, 2 * np.pi)
-    corner = ((rows - np.float32(off_y)) ** 2 + (columns - np.float32(off_x)) ** 2) / 2
-    slope = np.float32(math.cos(angle)) * rows + np.float32(math.sin(angle)) * columns
-    light = 1 - np.float32(background.vignetting) * corner + np.float32(background.tilt / 2) * slope
-    return light.astype(np.float32, copy=False)
-
-
-def _camera(light: FloatArray, settings: FieldSettings, rng: np.random.Generator) -> NDArray[np.uint8 | np.uint16]:
-    electrons = np.float32(settings.background.electrons)
-    shot = np.sqrt(np.clip(light, 0, None) / electrons) * rng.standard_normal(light.shape, dtype=np.float32)
-    full_scale = 2**settings.bit_depth - 1
-    grey = np.rint(np.clip(light + shot, 0, 1) * np.float32(full_scale))
-    return grey.astype(np.uint8 if settings.bit_depth == 8 else np.uint16)
+def _add_dust(light: FloatArray, settings: BackgroundSettings, pixel_size_um: float, rng: np.random.Generator) -> None:
+    """Draw the faint discs and rings of specks that lie far out of focus, in place."""
+    for y, x in scatter((light.shape[0], light.shape[1]), settings.dust_per_mm2, pixel_size_um, rng):
+        radius_px = rng.uniform(8.0, 30.0) / pixel_size_um
+        amount = float(rng.choice([-1.0, 1.0]) * rng.uniform(0.01, 0.04))
+        stamp(light, y, x, radius_px, amount, ring=rng.uniform(0, 1))

@@ -1,0 +1,134 @@
+"""Pictures as different as microscopes, cameras and hands make them: for training and for stress tests."""
+
+import math
+
+import numpy as np
+
+from msc_vision.synth.image_settings import (
+    BackgroundSettings,
+    CameraSettings,
+    Mode,
+    OpticsSettings,
+    PictureSettings,
+    TextureSettings,
+)
+
+_MODES: tuple[Mode, ...] = ("phase-contrast", "negative-phase-contrast", "brightfield", "relief")
+_MODE_CHANCES = (0.61, 0.09, 0.15, 0.15)
+_LOW_CONTRAST = 0.4  # below it 8 bits or a strong compression would leave nothing of a faint cell
+
+
+def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.0) -> PictureSettings:
+    """Draw optics, background, camera and faults, far wider than any one laboratory has them.
+
+    Contrast is drawn over a decade, and noise mostly kept below the texture of the faintest cell: a study on this
+    simulator found that cells drowned in noise, but called cells, teach a network that anything may be one.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Its state decides all of it.
+    pixel_size_um : float
+        Of the picture to come: blur is drawn in pixels, 0 to 2.5.
+
+    Returns
+    -------
+    PictureSettings
+        For ``FieldSettings(height_px=..., **dict(settings))``.
+    """
+    mode = _MODES[int(rng.choice(len(_MODES), p=_MODE_CHANCES))]
+    contrast = _log_uniform(rng, 0.12, 1.0)
+    optics = _optics(mode, contrast, pixel_size_um, rng)
+    background = _background(rng)
+    camera = _camera(contrast, background.level, rng)
+    is_coarse = camera.jpeg_quality > 0 or (contrast >= _LOW_CONTRAST and rng.random() < 0.6)
+    bit_depth = 8 if is_coarse or camera.auto_contrast > 0 else int(rng.choice([12, 16]))
+    return PictureSettings.model_validate(
+        {
+            "bit_depth": bit_depth,
+            "optics": optics,
+            "texture": _texture(rng),
+            "background": background,
+            "camera": camera,
+        }
+    )
+
+
+def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Generator) -> OpticsSettings:
+    ring_na = _log_uniform(rng, 0.06, 0.22)
+    if mode == "brightfield":
+        height_um = float(rng.choice([-1.0, 1.0])) * _log_uniform(rng, 4.0, 30.0)
+    else:
+        height_um = float(rng.normal(0.0, 5.0)) if _happens(rng, 0.35) else 0.0
+    return OpticsSettings(
+        mode=mode,
+        ring_na=ring_na,
+        ring_width_na=ring_na * rng.uniform(0.1, 0.35),
+        ring_transmission=rng.uniform(0.3, 0.75),
+        ring_shift_um=rng.uniform(0.3, 2.5) if _happens(rng, 0.12) else 0.0,
+        stray_light=1 - contrast,
+        blur_um=2.5 * pixel_size_um * float(rng.beta(1.1, 2.6)),
+        focus_height_um=height_um,
+        relief_shear_um=_log_uniform(rng, 0.3, 2.0),
+        relief_bias=rng.uniform(0.4, 1.4),
+        direction_deg=rng.uniform(-180, 180),
+    )
+
+
+def _texture(rng: np.random.Generator) -> TextureSettings:
+    return TextureSettings(
+        unevenness=_log_uniform(rng, 0.06, 0.35),
+        fine_um=_log_uniform(rng, 0.5, 1.6),
+        coarse_um=_log_uniform(rng, 2.0, 7.0),
+        coarse_share=rng.uniform(0.2, 0.85),
+        dots=_log_uniform(rng, 0.1, 1.6),
+        dot_um=_log_uniform(rng, 0.5, 1.5),
+        vacuoles=rng.uniform(0.0, 0.7),
+    )
+
+
+def _background(rng: np.random.Generator) -> BackgroundSettings:
+    return BackgroundSettings(
+        level=rng.uniform(0.25, 0.65),
+        vignetting=0.5 * float(rng.beta(1.0, 5.0)),
+        tilt=0.3 * float(rng.beta(1.0, 5.0)),
+        unevenness=_log_uniform(rng, 0.002, 0.03),
+        film=_log_uniform(rng, 0.0005, 0.02),
+        film_um=_log_uniform(rng, 0.6, 3.0),
+        film_patchiness=rng.uniform(0.0, 0.8),
+        remnants=_log_uniform(rng, 0.01, 0.12) if _happens(rng, 0.4) else 0.0,
+        remnants_share=_log_uniform(rng, 0.001, 0.03),
+        debris_per_mm2=_log_uniform(rng, 3.0, 300.0),
+        dust_per_mm2=_log_uniform(rng, 0.5, 15.0),
+    )
+
+
+def _camera(contrast: float, level: float, rng: np.random.Generator) -> CameraSettings:
+    noise = _log_uniform(rng, 0.0005, 0.05)  # of full scale, at the level of bare surface
+    read_share = rng.uniform(0.0, 0.7)
+    worst_quality = 80 if contrast < _LOW_CONTRAST else 45
+    is_compressed = _happens(rng, 0.4)
+    stretches = _happens(rng, 0.75 if is_compressed and contrast < _LOW_CONTRAST else 0.3)
+    return CameraSettings(
+        electrons=level / (noise**2 * (1 - read_share**2)),
+        read_noise=noise * read_share,
+        fixed_pattern=_log_uniform(rng, 0.0005, 0.01) if _happens(rng, 0.2) else 0.0,
+        line_noise=noise * rng.uniform(0.1, 0.6) if _happens(rng, 0.1) else 0.0,
+        noise_px=rng.uniform(0.3, 1.3) if _happens(rng, 0.4) else 0.0,
+        least_texture_snr=rng.uniform(1.5, 5.0) if _happens(rng, 0.93) else rng.uniform(0.8, 1.5),
+        black_level=rng.uniform(0.0, 0.1) if _happens(rng, 0.3) else 0.0,
+        gamma=math.exp(rng.normal(0.0, 0.2)) if _happens(rng, 0.4) else 1.0,
+        sharpen=rng.uniform(0.2, 1.5) if _happens(rng, 0.25) else 0.0,
+        sharpen_px=rng.uniform(0.7, 2.5),
+        auto_contrast=_log_uniform(rng, 0.0003, 0.01) if stretches else 0.0,
+        jpeg_quality=int(rng.integers(worst_quality, 97)) if is_compressed else 0,
+        eyepiece=rng.uniform(0.85, 1.4) if _happens(rng, 0.05) else 0.0,
+    )
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low * math.exp(rng.random() * math.log(high / low))
+
+
+def _happens(rng: np.random.Generator, chance: float) -> bool:
+    return bool(rng.random() < chance)
