@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
-_COARSE_PX = 4.0  # a blur wider than this is made on a picture of half the size, and so on
+_POINT_PX = 0.8  # finer than any objective shows
+_COARSE_PX = 2.5  # a blur wider than this is made on a picture of half the size, and so on
 
 
 def blur(image: FloatArray, sigma_px: float) -> FloatArray:
@@ -16,13 +17,11 @@ def blur(image: FloatArray, sigma_px: float) -> FloatArray:
 
     Parameters
     ----------
-    image : (Y, X) or (Y, X, C) float32 array
+    image : (Y, X) float32 array
     sigma_px : float
         One standard deviation. Below 0.2 nothing is done.
     """
-    if sigma_px < 0.2:
-        return image
-    if sigma_px <= _COARSE_PX or min(image.shape[:2]) < 16:
+    if sigma_px <= 2 * _COARSE_PX:
         return _gaussian(image, sigma_px)
     return blur_mixture(image, (sigma_px,), (1.0,))
 
@@ -32,31 +31,32 @@ def blur_mixture(image: FloatArray, sigmas_px: Sequence[float], weights: Sequenc
 
     Parameters
     ----------
-    image : (Y, X) or (Y, X, C) float32 array
+    image : (Y, X) float32 array
     sigmas_px, weights : sequences of float
-        Of equal length.
+        Of equal length. Blurs below 0.8 px leave the picture as it is.
     """
-    levels = [_level(sigma, image.shape) for sigma in sigmas_px]
+    wanted = [(_level(s, image.shape), s, w) for s, w in zip(sigmas_px, weights, strict=True) if w > 0]
+    coarsest = max((level for level, _, _ in wanted), default=0)
     pyramid = [image]
-    for _ in range(max(levels)):
-        height, width = pyramid[-1].shape[:2]
+    for _ in range(coarsest):
+        height, width = pyramid[-1].shape
         size = ((width + 1) // 2, (height + 1) // 2)
         pyramid.append(cv2.resize(pyramid[-1], size, interpolation=cv2.INTER_AREA))
-    total: FloatArray | None = None
-    for level in range(max(levels), -1, -1):
+    total = np.zeros_like(pyramid[-1])
+    for level in range(coarsest, -1, -1):
         part = pyramid[level]
-        if total is not None:
-            total = cv2.resize(total, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR)
-        for sigma, weight, own in zip(sigmas_px, weights, levels, strict=True):
-            if own == level and weight > 0:
-                done = _gaussian(part, _remaining(sigma, level)) * np.float32(weight)
-                total = done if total is None else total + done
-    return np.zeros_like(image) if total is None else total
+        if level < coarsest:
+            total = cv2.resize(total, part.shape[::-1], interpolation=cv2.INTER_LINEAR)
+        for own, sigma, weight in wanted:
+            if own == level:
+                done = part if sigma < _POINT_PX else _gaussian(part, _remaining(sigma, level))
+                cv2.scaleAdd(done, weight, total, total)
+    return total
 
 
 def _level(sigma_px: float, shape: Sequence[int]) -> int:
     level = max(0, math.ceil(math.log2(max(sigma_px, 1e-6) / _COARSE_PX)))
-    return min(level, max(0, int(math.log2(min(shape[:2]) / 8))))
+    return min(level, max(0, int(math.log2(min(shape) / 8))))
 
 
 def _remaining(sigma_px: float, level: int) -> float:
@@ -80,12 +80,9 @@ def smooth_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Generat
     """Return noise of unit standard deviation and the given grain; coarse grain is drawn on a smaller picture."""
     shrink = max(1, int(sigma_px / 1.5))
     height, width = shape
-    small = white_noise((-(-height // shrink) + 4, -(-width // shrink) + 4), rng)
+    small = white_noise((max(-(-height // shrink), 3), max(-(-width // shrink), 3)), rng)
     noise = unit(_gaussian(small, sigma_px / shrink))
-    if shrink == 1:
-        return noise[2 : height + 2, 2 : width + 2]
-    large = cv2.resize(noise, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_CUBIC)
-    return large[2 * shrink : 2 * shrink + height, 2 * shrink : 2 * shrink + width]
+    return noise if shrink == 1 else cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def unit(noise: FloatArray) -> FloatArray:

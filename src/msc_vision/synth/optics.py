@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.arrays import FloatArray, blur, blur_mixture, scatter, stamp
+from msc_vision.synth.arrays import FloatArray, blur, blur_mixture, scatter, stamp, white_noise
 from msc_vision.synth.camera import Grey, develop, exposure, illumination, record
 from msc_vision.synth.culture import Culture
 from msc_vision.synth.image_settings import BackgroundSettings, OpticsSettings
@@ -61,8 +61,10 @@ def photograph(culture: Culture, settings: FieldSettings, rng: np.random.Generat
 def _object(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Return phase and transmitted amplitude of all that lies on the surface."""
     shape, size_um = (culture.labels.shape[0], culture.labels.shape[1]), settings.pixel_size_um
-    phase = culture.phase + cell_texture(culture, settings.texture, size_um, rng)
-    film = surface_film(shape, settings.background, size_um, rng)
+    grain = white_noise(shape, rng)
+    phase = cell_texture(culture, settings.texture, size_um, grain, rng)
+    phase += culture.phase
+    film = surface_film(settings.background, size_um, grain, rng)
     film *= np.float32(_film_share(phase, film, culture.labels, settings.camera.least_texture_snr))
     phase += film
     through = dirt(phase, settings.background, size_um, rng)
@@ -120,25 +122,33 @@ def phase_contrast(
     -------
     (Y, X) float32 array
     """
-    wave = np.empty((*phase.shape, 2), np.float32)
-    np.cos(phase, out=wave[..., 0])
-    np.sin(phase, out=wave[..., 1])
+    real, imaginary = np.cos(phase), np.sin(phase)
     if through is not None:
-        wave *= through[..., None]
-    sigmas_um, weights = ring_pattern(optics)
-    ring = blur_mixture(wave, [sigma / pixel_size_um for sigma in sigmas_um], weights)
-    if optics.ring_shift_um > 0:
-        ring = _shifted(ring, optics.ring_shift_um / pixel_size_um, optics.direction_deg)
-    wave -= ring
-    dim = np.float32(optics.ring_transmission)
+        real *= through
+        imaginary *= through
+    ring_real, ring_imaginary = (_ring_part(part, optics, pixel_size_um) for part in (real, imaginary))
+    real -= ring_real
+    imaginary -= ring_imaginary
+    dim = optics.ring_transmission
     turn = dim if optics.mode != "negative-phase-contrast" else -dim  # times -i: a denser cell looks darker
-    real = wave[..., 0] + turn * ring[..., 1]
-    imaginary = wave[..., 1] - turn * ring[..., 0]
+    cv2.scaleAdd(ring_imaginary, turn, real, real)
+    cv2.scaleAdd(ring_real, -turn, imaginary, imaginary)
     real *= real
     imaginary *= imaginary
     real += imaginary
-    real *= 1 / dim**2
+    real *= np.float32(1 / dim**2)
     return real
+
+
+def _ring_part(wave: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
+    """Return what of a wave passes the ring; a ring off centre moves it to one side."""
+    sigmas_um, weights = ring_pattern(optics)
+    ring = blur_mixture(wave, [sigma / pixel_size_um for sigma in sigmas_um], weights)
+    if optics.ring_shift_um == 0:
+        return ring
+    angle, shift_px = math.radians(optics.direction_deg), optics.ring_shift_um / pixel_size_um
+    move = np.array([[1, 0, shift_px * math.cos(angle)], [0, 1, shift_px * math.sin(angle)]], np.float64)
+    return cv2.warpAffine(ring, move, wave.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def ring_pattern(optics: OpticsSettings) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -177,13 +187,6 @@ def _disc_overlap(first: float, second: float, distance: NDArray[np.float64]) ->
     b = second**2 * np.arccos(np.clip((apart**2 + second**2 - first**2) / (2 * apart * second), -1, 1))
     kite = (first + second - apart) * (apart + first - second) * (apart - first + second) * (apart + first + second)
     return a + b - 0.5 * np.sqrt(np.clip(kite, 0, None))
-
-
-def _shifted(wave: FloatArray, shift_px: float, direction_deg: float) -> FloatArray:
-    angle = math.radians(direction_deg)
-    move = np.array([[1, 0, shift_px * math.cos(angle)], [0, 1, shift_px * math.sin(angle)]], np.float64)
-    size = (wave.shape[1], wave.shape[0])
-    return cv2.warpAffine(wave, move, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def out_of_focus(phase: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
