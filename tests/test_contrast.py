@@ -192,13 +192,41 @@ def histogram(*modes):
         (((-4.2, 0.5, 1.0),), -7.0, "full"),
         (((-4.7, 0.55, 1.0),), -5.8, "flat cells"),
         (((-2.2, 0.4, 0.985), (-4.4, 0.3, 0.015)), -6.0, "bare and cells"),
+        (((-4.7, 0.45, 0.75), (-2.6, 0.5, 0.25)), -5.8, "bare and cells"),
     ],
-    ids=["cells on bare plastic", "bare", "full monolayer", "pale full monolayer", "flat cells", "small gaps"],
+    ids=[
+        "cells on bare plastic",
+        "bare",
+        "full monolayer",
+        "pale full monolayer",
+        "flat cells",
+        "small gaps",
+        "cells on uneven bare plastic",
+    ],
 )
 def test_histogram_tells_what_is_in_view(modes, noise, kind):
     levels = contrast_levels(histogram(*modes), 20_000.0, noise, ContrastSettings())
     assert levels.kind == kind
     assert levels.limit > levels.bare or kind == "full"
+
+
+@pytest.mark.parametrize("noise", [-5.8, -7.0], ids=["flat cells", "pale full monolayer"])
+def test_cover_that_only_an_uneven_surface_gives_away_is_flagged(noise):
+    assert contrast_levels(histogram((-4.7, 0.55, 1.0)), 20_000.0, noise, ContrastSettings()).is_uncertain
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["usiigaci_set24.png", "usiigaci_set29.tif"])
+def test_annotated_cells_on_uneven_bare_surface_are_not_taken_for_flat_cells(name):
+    """Annotated fields whose bare surface is among the least even: as flat cells they would read 60 %."""
+    folder = SHARED / "usiigaci_t98g"
+    image = cv2.imread(str(folder / "images" / name), cv2.IMREAD_UNCHANGED)
+    image = image if image.ndim == 2 else image[..., 0]
+    truth = cv2.imread(str((folder / "masks" / name).with_suffix(".png")), cv2.IMREAD_UNCHANGED) > 0
+    scaled = image if image.dtype == np.uint16 else image.astype(np.uint16) * 256
+    mask, levels, _ = measured(scaled, pixel_size_um=0.867)
+    assert levels.kind == "bare and cells"
+    assert abs(mask.mean() - truth.mean()) < 0.05
 
 
 def test_rough_bare_surface_of_a_compressed_picture_is_not_called_full():
