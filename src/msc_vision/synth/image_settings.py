@@ -70,7 +70,9 @@ class CameraSettings(FrozenModel):
     line_noise: float = Field(0.0, ge=0, le=0.1, description="offset from row to row as a share of full scale")
     noise_px: float = Field(0.0, ge=0, le=3, description="noise smeared by demosaicing or enlarging, one sigma")
     least_texture_snr: float = Field(
-        0.0, ge=0, description="expose so long that noise stays this far below the faintest cell's texture; 0: as set"
+        0.0,
+        ge=0,
+        description="see to it that noise, rounding and JPEG stay this far below the faintest cells; 0: as set",
     )
     black_level: float = Field(0.0, ge=0, lt=0.5, description="grey of no light as a share of full scale")
     gamma: float = Field(1.0, ge=0.3, le=3)
@@ -85,6 +87,31 @@ class CameraSettings(FrozenModel):
     )
 
 
+class FaultSettings(FrozenModel):
+    """What goes wrong between the culture and the eye; all off by default."""
+
+    condensation: float = Field(0.0, ge=0, le=1, description="droplets on the lid, far out of focus: depth of shading")
+    meniscus: float = Field(0.0, ge=0, le=1, description="bent liquid near a wall: loss of light on one side")
+    plastic: float = Field(0.0, ge=0, le=0.2, description="streaks from moulding, phase in radians, one sigma")
+    layer_above: float = Field(0.0, ge=0, le=1, description="a second culture out of focus: depth of shading")
+    scratches: int = Field(0, ge=0, le=50)
+    fibres: int = Field(0, ge=0, le=10, description="hairs and lint")
+    bubbles: int = Field(0, ge=0, le=20)
+    wall: float = Field(0.0, ge=0, le=0.5, description="share of the field that a wall or a channel's edge hides")
+    motion_um: float = Field(0.0, ge=0, le=50, description="length of the smear when the stage moved")
+    seams: int = Field(0, ge=0, le=4, description="stitching: edges of tiles in each direction")
+    seam_step: float = Field(0.05, ge=0, le=0.5, description="change of light from tile to tile, one sigma")
+    burnt_in: Literal["none", "white", "black", "box"] = Field("none", description="scale bar and text in the picture")
+    frame: float = Field(0.0, ge=0, le=0.2, description="width of a frame around the picture over its short side")
+
+
+class ContaminationSettings(FrozenModel):
+    """Life that should not be there. Visual signs only: nothing here imitates what cannot be seen."""
+
+    kind: Literal["none", "haze", "dots", "budding", "filaments"] = "none"
+    amount: float = Field(0.3, gt=0, le=1, description="from a first sign to everywhere")
+
+
 class PictureSettings(FrozenModel):
     """Everything between the culture and the file, except for what lies in the culture."""
 
@@ -93,3 +120,5 @@ class PictureSettings(FrozenModel):
     texture: TextureSettings = TextureSettings()
     background: BackgroundSettings = BackgroundSettings()
     camera: CameraSettings = CameraSettings()
+    faults: FaultSettings = FaultSettings()
+    contamination: ContaminationSettings = ContaminationSettings()

@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.synth.arrays import FloatArray, blur, blur_mixture, scatter, stamp, white_noise
-from msc_vision.synth.camera import Grey, develop, exposure, illumination, record
+from msc_vision.synth.camera import Grey, develop, expose, illumination, record
+from msc_vision.synth.contamination import Contamination, contaminate
 from msc_vision.synth.culture import Culture
+from msc_vision.synth.faults import mar_surface, mark_picture, spoil_light, through_eyepiece
 from msc_vision.synth.image_settings import BackgroundSettings, OpticsSettings
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.synth.texture import cell_texture, dirt, faintest_texture, surface_film
@@ -29,36 +31,48 @@ _RING_SIGMAS_UM = (0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)  # Gaussians whose
 
 @dataclass(frozen=True, slots=True)
 class Photograph:
-    """A picture, and where it can be judged.
+    """A picture, where it can be judged, and what should not be there.
 
     Attributes
     ----------
     image : (Y, X) uint8 or uint16 array
         8 bits, or 12 or 16 bits in 16.
     judgeable : (Y, X) bool array
-        False where something else than the surface is seen: text, a frame, a wall, outside of an eyepiece.
+        False where something else than the surface is seen: text, a frame, a wall, a bubble, outside of an eyepiece.
+    contamination : (Y, X) uint8 array
+        `ContaminationKind` at each pixel, 0 for none.
     """
 
     image: Grey
     judgeable: NDArray[np.bool_]
+    contamination: NDArray[np.uint8]
 
 
 def photograph(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> Photograph:
     """Return the picture of a culture; the settings and the state of ``rng`` decide all of it."""
     shape = (culture.labels.shape[0], culture.labels.shape[1])
     size_um, background = settings.pixel_size_um, settings.background
-    phase, through = _object(culture, settings, rng)
-    light = microscope(phase, through, settings.optics, size_um)
-    quiet = exposure(light, culture.labels, background.level, settings.camera)
+    life = contaminate(shape, settings.contamination, size_um, rng)
+    phase, through = _object(culture, life, settings, rng)
+    light = microscope(phase, through, _with_haze(settings.optics, life.stray_light), size_um)
+    exposure = expose(light, culture.labels, background.level, settings.bit_depth, settings.camera)
+    if exposure.contrast > 1:
+        light = np.maximum(1 + np.float32(exposure.contrast) * (light - 1), 0)
+    light, judgeable = spoil_light(light, culture, settings.faults, size_um, rng)
     light *= illumination(shape, background, size_um, rng)
     _add_dust(light, background, size_um, rng)
+    if settings.camera.eyepiece > 0:
+        judgeable &= ~through_eyepiece(light, settings.camera.eyepiece, rng)
     light *= np.float32(background.level)
-    grey = record(light, settings.camera, quiet, rng)
-    judgeable = np.ones(shape, np.bool_)
-    return Photograph(develop(grey, settings.camera, settings.bit_depth), judgeable)
+    grey = record(light, settings.camera, exposure.noise, rng)
+    image = develop(grey, settings.camera, settings.bit_depth, exposure.jpeg_quality)
+    judgeable &= ~mark_picture(image, settings.faults, settings.bit_depth, rng)
+    return Photograph(image, judgeable, life.as_map())
 
 
-def _object(culture: Culture, settings: FieldSettings, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def _object(
+    culture: Culture, life: Contamination, settings: FieldSettings, rng: np.random.Generator
+) -> tuple[FloatArray, FloatArray]:
     """Return phase and transmitted amplitude of all that lies on the surface."""
     shape, size_um = (culture.labels.shape[0], culture.labels.shape[1]), settings.pixel_size_um
     grain = white_noise(shape, rng)
@@ -67,9 +81,16 @@ def _object(culture: Culture, settings: FieldSettings, rng: np.random.Generator)
     film = surface_film(settings.background, size_um, grain, rng)
     film *= np.float32(_film_share(phase, film, culture.labels, settings.camera.least_texture_snr))
     phase += film
+    if life.kind:
+        phase += life.phase
     through = dirt(phase, settings.background, size_um, rng)
     through -= culture.absorption
+    mar_surface(phase, through, settings.faults, size_um, rng)
     return phase, np.maximum(through, 0, out=through)
+
+
+def _with_haze(optics: OpticsSettings, stray_light: float) -> OpticsSettings:
+    return optics.model_copy(update={"stray_light": 1 - (1 - optics.stray_light) * (1 - stray_light)})
 
 
 def _film_share(phase: FloatArray, film: FloatArray, labels: NDArray[np.int32], least_snr: float) -> float:

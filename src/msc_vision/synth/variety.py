@@ -7,6 +7,8 @@ import numpy as np
 from msc_vision.synth.image_settings import (
     BackgroundSettings,
     CameraSettings,
+    ContaminationSettings,
+    FaultSettings,
     Mode,
     OpticsSettings,
     PictureSettings,
@@ -37,9 +39,9 @@ def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.
         For ``FieldSettings(height_px=..., **dict(settings))``.
     """
     mode = _MODES[int(rng.choice(len(_MODES), p=_MODE_CHANCES))]
-    contrast = _log_uniform(rng, 0.12, 1.0)
+    contrast = _log_uniform(rng, 0.3 if mode == "brightfield" else 0.12, 1.0)  # brightfield is pale already
     optics = _optics(mode, contrast, pixel_size_um, rng)
-    background = _background(rng)
+    background = _background(contrast, rng)
     camera = _camera(contrast, background.level, rng)
     is_coarse = camera.jpeg_quality > 0 or (contrast >= _LOW_CONTRAST and rng.random() < 0.6)
     bit_depth = 8 if is_coarse or camera.auto_contrast > 0 else int(rng.choice([12, 16]))
@@ -50,6 +52,8 @@ def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.
             "texture": _texture(rng),
             "background": background,
             "camera": camera,
+            "faults": _faults(contrast, rng),
+            "contamination": _contamination(rng),
         }
     )
 
@@ -57,7 +61,7 @@ def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.
 def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Generator) -> OpticsSettings:
     ring_na = _log_uniform(rng, 0.06, 0.22)
     if mode == "brightfield":
-        height_um = float(rng.choice([-1.0, 1.0])) * _log_uniform(rng, 4.0, 30.0)
+        height_um = float(rng.choice([-1.0, 1.0])) * _log_uniform(rng, 6.0, 30.0)
     else:
         height_um = float(rng.normal(0.0, 5.0)) if _happens(rng, 0.35) else 0.0
     return OpticsSettings(
@@ -87,11 +91,12 @@ def _texture(rng: np.random.Generator) -> TextureSettings:
     )
 
 
-def _background(rng: np.random.Generator) -> BackgroundSettings:
+def _background(contrast: float, rng: np.random.Generator) -> BackgroundSettings:
+    light = 0.3 + 0.7 * contrast  # or uneven light would be all that a pale picture shows
     return BackgroundSettings(
         level=rng.uniform(0.25, 0.65),
-        vignetting=0.5 * float(rng.beta(1.0, 5.0)),
-        tilt=0.3 * float(rng.beta(1.0, 5.0)),
+        vignetting=light * 0.5 * float(rng.beta(1.0, 4.0)),
+        tilt=light * 0.3 * float(rng.beta(1.0, 4.0)),
         unevenness=_log_uniform(rng, 0.002, 0.03),
         film=_log_uniform(rng, 0.0005, 0.02),
         film_um=_log_uniform(rng, 0.6, 3.0),
@@ -124,6 +129,35 @@ def _camera(contrast: float, level: float, rng: np.random.Generator) -> CameraSe
         jpeg_quality=int(rng.integers(worst_quality, 97)) if is_compressed else 0,
         eyepiece=rng.uniform(0.85, 1.4) if _happens(rng, 0.05) else 0.0,
     )
+
+
+def _faults(contrast: float, rng: np.random.Generator) -> FaultSettings:
+    """Draw faults, each with a chance of 5 to 12 %: four in ten pictures have none."""
+    light = 0.2 + 0.8 * contrast
+    burnt_in = ("white", "black", "box")[int(rng.integers(3))]
+    return FaultSettings.model_validate(
+        {
+            "condensation": light * _log_uniform(rng, 0.02, 0.4) if _happens(rng, 0.07) else 0.0,
+            "meniscus": rng.uniform(0.1, 0.9) if _happens(rng, 0.07) else 0.0,
+            "plastic": _log_uniform(rng, 0.002, 0.03) if _happens(rng, 0.12) else 0.0,
+            "layer_above": light * _log_uniform(rng, 0.02, 0.3) if _happens(rng, 0.08) else 0.0,
+            "scratches": int(rng.integers(1, 7)) if _happens(rng, 0.10) else 0,
+            "fibres": int(rng.integers(1, 3)) if _happens(rng, 0.05) else 0,
+            "bubbles": int(rng.integers(1, 4)) if _happens(rng, 0.05) else 0,
+            "wall": rng.uniform(0.03, 0.3) if _happens(rng, 0.06) else 0.0,
+            "motion_um": rng.uniform(1.0, 6.0) if _happens(rng, 0.05) else 0.0,
+            "seams": int(rng.integers(1, 3)) if _happens(rng, 0.06) else 0,
+            "seam_step": _log_uniform(rng, 0.01, 0.12),
+            "burnt_in": burnt_in if _happens(rng, 0.10) else "none",
+            "frame": rng.uniform(0.01, 0.08) if _happens(rng, 0.05) else 0.0,
+        }
+    )
+
+
+def _contamination(rng: np.random.Generator) -> ContaminationSettings:
+    kind = ("haze", "dots", "budding", "filaments")[int(rng.integers(4))]
+    amount = rng.uniform(0.05, 0.5)
+    return ContaminationSettings.model_validate({"kind": kind if _happens(rng, 0.06) else "none", "amount": amount})
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
