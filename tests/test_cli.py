@@ -14,12 +14,12 @@ import pytest
 import tifffile
 from typer.testing import CliRunner
 
-import msc_vision.cli.masks
+import msc_vision.batch.masks
 from batch_cases import cell_image
 from msc_vision import __version__
+from msc_vision.batch.masks import write_masks
 from msc_vision.cli import app
 from msc_vision.cli.demo import main as compare_with_truth
-from msc_vision.cli.masks import write_masks
 from msc_vision.cli.segment import find_inputs
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import write_labels
@@ -363,10 +363,10 @@ def test_masks_written_in_tiles_equal_masks_written_whole(tmp_path, monkeypatch,
     working = -(-shape[0] // factor), -(-shape[1] // factor)
     labels = np.random.default_rng(factor).integers(0, 9, working).astype(np.int32)
     write_labels(tmp_path / "a.ome.zarr", labels > 0, labels, None, factor, shape)
-    whole, tiled = (msc_vision.cli.masks.mask_paths(Path(f"{name}.tif"), tmp_path) for name in ("whole", "tiled"))
+    whole, tiled = (msc_vision.batch.masks.mask_paths(Path(f"{name}.tif"), tmp_path) for name in ("whole", "tiled"))
     write_masks(tmp_path / "a.ome.zarr", whole)
-    monkeypatch.setattr(msc_vision.cli.masks, "WHOLE_PX", 10)
-    monkeypatch.setattr(msc_vision.cli.masks, "TILE_PX", 64)
+    monkeypatch.setattr(msc_vision.batch.masks, "WHOLE_PX", 10)
+    monkeypatch.setattr(msc_vision.batch.masks, "TILE_PX", 64)
     write_masks(tmp_path / "a.ome.zarr", tiled)
     for one, other in ((whole.labels, tiled.labels), (whole.foreground, tiled.foreground)):
         np.testing.assert_array_equal(tifffile.imread(one), tifffile.imread(other))

@@ -18,7 +18,6 @@ from msc_vision.io import labels as module
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import (
     LabelsWriter,
-    clean_leftovers,
     labels_sha256,
     read_labels,
     read_meta,
@@ -119,6 +118,13 @@ def test_to_native_refuses_another_image():
 # ---------------------------------------------------------------- tile by tile
 
 
+def regions(shape, side):
+    """Regions of so many pixels a side that cover a shape, row by row."""
+    for y0 in range(0, shape[0], side):
+        for x0 in range(0, shape[1], side):
+            yield Region(y0, min(y0 + side, shape[0]), x0, min(x0 + side, shape[1]))
+
+
 @pytest.mark.parametrize("shape", [(2100, 1030), (1024, 2048), (300, 40)], ids=["ragged", "exact", "one chunk"])
 @pytest.mark.parametrize("chunks_per_side", [1, 3])
 def test_tiles_in_any_order_give_the_bytes_of_the_whole(tmp_path, shape, chunks_per_side):
@@ -126,30 +132,13 @@ def test_tiles_in_any_order_give_the_bytes_of_the_whole(tmp_path, shape, chunks_
     (tmp_path / "whole").mkdir()
     whole = write_labels(tmp_path / "whole" / "a.ome.zarr", foreground, labels, 0.65, 1, shape)
     with LabelsWriter(tmp_path / "a.ome.zarr", shape, 0.65, 1, shape) as writer:
-        for region in reversed(list(writer.tiles(chunks_per_side))):
+        for region in reversed(list(regions(shape, 1024 * chunks_per_side))):
             part = np.s_[region.y0 : region.y1, region.x0 : region.x1]
             writer.write_tile(region, foreground[part], None)
             writer.write_tile(region, None, labels[part])
-            np.testing.assert_array_equal(writer.read_tile(region)[1], labels[part])
+            np.testing.assert_array_equal(writer.read_foreground(region), foreground[part])
     assert labels_sha256(tmp_path / "a.ome.zarr") == whole
     assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
-
-
-def test_labels_are_mapped_chunk_by_chunk(tmp_path):
-    foreground, labels = masks(1500, 1100)
-    lookup = np.random.default_rng(1).permutation(int(labels.max()) + 1).astype(np.int32)
-    lookup[lookup == 0], lookup[0] = lookup[0], 0
-    with LabelsWriter(tmp_path / "a.ome.zarr", (1500, 1100), None, 1, (1500, 1100)) as writer:
-        for region in writer.tiles():
-            part = np.s_[region.y0 : region.y1, region.x0 : region.x1]
-            writer.write_tile(region, foreground[part], labels[part])
-        with pytest.raises(InvalidArgumentError, match="begins with 0"):
-            writer.map_labels(np.ones(3, np.int32))
-        with pytest.raises(InvalidArgumentError, match="has no entry in a lookup of 3"):
-            writer.map_labels(np.zeros(3, np.int32))
-        writer.map_labels(lookup)
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.ome.zarr")[1], lookup[labels])
-    np.testing.assert_array_equal(read_labels(tmp_path / "a.ome.zarr", 2)[1], lookup[labels][::4, ::4])
 
 
 def test_a_forgotten_tile_is_named_and_nothing_is_left(tmp_path):
@@ -216,14 +205,6 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         write(tmp_path / "nowhere" / "a.ome.zarr")
     with pytest.raises(OutputError, match="its folder does not exist"):
         LabelsWriter(tmp_path / "nowhere" / "a.ome.zarr", (9, 9), None, 1, (9, 9))
-
-
-def test_leftovers_of_a_killed_process_are_cleaned(tmp_path):
-    write(tmp_path / "a.ome.zarr")
-    writer = LabelsWriter(tmp_path / "b.ome.zarr", (9, 9), None, 1, (9, 9))  # killed before its commit
-    del writer
-    assert clean_leftovers(tmp_path) == 1
-    assert [p.name for p in tmp_path.iterdir()] == ["a.ome.zarr"]
 
 
 # ---------------------------------------------------------------- damage

@@ -92,3 +92,56 @@ Workers = Annotated[
         "--workers", metavar="N", help="Fields scored side by side; default: every core.", rich_help_panel=WHERE
     ),
 ]
+
+# --- of `run` --------------------------------------------------------------------------------------------------------
+
+ImagesFolder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Images; subfolders are searched.", show_default=False)
+]
+ManifestFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="M",
+        help="CSV or Parquet that says which image shows which layer of which vessel; "
+        "default: FOLDER/manifest.csv, or else drafted from names, folders and metadata.",
+        rich_help_panel=WHAT,
+    ),
+]
+RunFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="RUN",
+        help="Run folder to write; default: FOLDER.run beside FOLDER.",
+        rich_help_panel=WHERE,
+    ),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=WHERE)]
+Scheduler = Annotated[
+    str,
+    typer.Option(
+        "--scheduler",
+        metavar="S",
+        help="threads, processes, or the address of a Dask scheduler, tcp://host:8786.",
+        rich_help_panel=WHERE,
+    ),
+]
+TileSide = Annotated[
+    int,
+    typer.Option(
+        "--tile-px",
+        metavar="N",
+        help="Side of the tiles of very large images, a multiple of 1024; never changes a result.",
+        rich_help_panel=WHERE,
+    ),
+]
+MemoryLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--memory-gb",
+        metavar="X",
+        help="Memory the run may use; default: what is free.",
+        rich_help_panel=WHERE,
+    ),
+]

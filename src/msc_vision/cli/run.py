@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -23,19 +23,8 @@ MAX_NAMED = 10
 
 
 def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Images; subfolders are searched.", show_default=False)
-    ],
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            "--manifest",
-            metavar="M",
-            help="CSV or Parquet that says which image shows which layer of which vessel; "
-            "default: FOLDER/manifest.csv, or else drafted from names, folders and metadata.",
-            rich_help_panel=options.WHAT,
-        ),
-    ] = None,
+    folder: options.ImagesFolder,
+    manifest: options.ManifestFile = None,
     vessel: options.Vessel = None,
     vessel_id: options.VesselId = None,
     pattern: options.Pattern = None,
@@ -46,47 +35,12 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     channel: options.Channel = None,
     time: options.TimePoint = None,
     z: options.Slice = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="RUN",
-            help="Run folder to write; default: FOLDER.run beside FOLDER.",
-            rich_help_panel=options.WHERE,
-        ),
-    ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=options.WHERE),
-    ] = False,
+    out: options.RunFolder = None,
+    resume: options.Resume = False,
     workers: options.Workers = None,
-    scheduler: Annotated[
-        str,
-        typer.Option(
-            "--scheduler",
-            metavar="S",
-            help="threads, processes, or the address of a Dask scheduler, tcp://host:8786.",
-            rich_help_panel=options.WHERE,
-        ),
-    ] = "threads",
-    tile_px: Annotated[
-        int,
-        typer.Option(
-            "--tile-px",
-            metavar="N",
-            help="Side of the tiles of very large images, a multiple of 1024; never changes a result.",
-            rich_help_panel=options.WHERE,
-        ),
-    ] = 2048,
-    memory_gb: Annotated[
-        float | None,
-        typer.Option(
-            "--memory-gb",
-            metavar="X",
-            help="Memory the run may use; default: what is free.",
-            rich_help_panel=options.WHERE,
-        ),
-    ] = None,
+    scheduler: options.Scheduler = "threads",
+    tile_px: options.TileSide = 2048,
+    memory_gb: options.MemoryLimit = None,
 ) -> None:
     """Score every image of a folder: confluency per field, layer and vessel, and a report.
 
@@ -105,13 +59,11 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     out = out or folder.resolve().with_name(f"{folder.resolve().name}.run")
     types = load_catalogue(tuple(catalogue or ()))
     sources = _Sources(folder, manifest, vessel, vessel_id, pattern, pixel_size_um, optics)
-    rows = _recorded(out) if resume else None
-    rows = rows or _manifest(sources, types)
+    rows = (_recorded(out) if resume else None) or _manifest(sources, types)
     settings = _Settings(pipeline, workers, scheduler, tile_px, memory_gb)
     plan = _plan(rows, types, out, optics, settings, _plane(channel, time, z))
     summary = _score(plan, is_resumed=resume)
-    page = _finish(summary, types)
-    say(f"Report: {page}")
+    say(f"Report: {_finish(summary, types)}")
     typer.echo(summary.out)
     if summary.n_failed:
         raise typer.Exit(DONE_WITH_FAILURES)

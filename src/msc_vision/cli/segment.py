@@ -60,10 +60,10 @@ def segment_with_progress(
     images: list[Path], out: Path, pipeline: str, workers: int | None, pixel_sizes_um: Mapping[Path, float]
 ) -> "tuple[FieldScore, ...]":
     """Segment images while telling how far it is."""
+    from msc_vision.batch.masks import segment_images
     from msc_vision.batch.pipeline import load_pipeline
     from msc_vision.batch.plan import RunSettings, available_cores
     from msc_vision.batch.progress import progress_on, showing
-    from msc_vision.cli.masks import segment_images
 
     progress = progress_on()
     settings = RunSettings(workers=min(workers if workers is not None else available_cores(), max(1, len(images))))

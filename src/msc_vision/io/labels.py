@@ -192,17 +192,6 @@ def to_native(labels: NDArray[Any], factor: int, shape: tuple[int, int]) -> NDAr
     return np.pad(native, ((0, short_y), (0, short_x)), mode="edge") if short_y or short_x else native
 
 
-def clean_leftovers(folder: Path | str) -> int:
-    """Remove the half-written stores that a killed process left in a folder; return how many.
-
-    Call it when no other process writes there: at the start of a run, under its lock.
-    """
-    leftovers = [p for p in Path(folder).glob("*.zarr.*-*-*") if p.is_dir() and _is_temporary(p.name)]
-    for leftover in leftovers:
-        shutil.rmtree(leftover, ignore_errors=True)
-    return len(leftovers)
-
-
 class LabelsWriter:
     """Writes one store tile by tile in bounded memory; a ``with`` block commits, an exception inside it aborts.
 
@@ -228,13 +217,6 @@ class LabelsWriter:
         with _output_errors(self._path):
             self._folder.mkdir()
 
-    def tiles(self, chunks_per_side: int = 2) -> Iterator[Region]:
-        """Yield aligned regions that cover the store, row by row, each of so many chunks per side."""
-        (height, width), step = self.meta.shape, CHUNK_PX * chunks_per_side
-        for y0 in range(0, height, step):
-            for x0 in range(0, width, step):
-                yield Region(y0, min(y0 + step, height), x0, min(x0 + step, width))
-
     def write_tile(
         self, region: Region, foreground: NDArray[np.bool_] | None, labels: NDArray[np.int32] | None
     ) -> None:
@@ -257,31 +239,9 @@ class LabelsWriter:
             pixels = image.view(np.uint8) if kind == "foreground" else image
             self._write(kind, 0, dict(_chunk_files(self._at(kind, 0), pixels, DTYPES[kind], first, self.meta.shape)))
 
-    def read_tile(self, region: Region) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-        """Return what was written for a region, before the commit."""
-        foreground = _read_region(self._folder, "foreground", 0, self.meta.shape, region)
-        return foreground.view(np.bool_), _read_region(self._folder, "instances", 0, self.meta.shape, region)
-
     def read_foreground(self, region: Region) -> NDArray[np.bool_]:
         """Return the foreground that was written for a region, before its instances are."""
         return _read_region(self._folder, "foreground", 0, self.meta.shape, region).view(np.bool_)
-
-    def map_labels(self, lookup: NDArray[np.int32]) -> None:
-        """Replace each label ``i`` by ``lookup[i]``, chunk by chunk: for objects that meet at seams.
-
-        Parameters
-        ----------
-        lookup : (N,) int32 array
-            New labels; ``lookup[0]`` is 0, because background stays background.
-        """
-        if lookup.dtype != np.int32 or lookup.ndim != 1 or lookup.size == 0 or lookup[0] != 0:
-            raise InvalidArgumentError("A lookup is a 1-D int32 array that begins with 0 for the background.")
-        for region in self.tiles(1):
-            labels = _read_region(self._folder, "instances", 0, self.meta.shape, region)
-            top = int(labels.max())
-            if top >= lookup.size:
-                raise InvalidArgumentError(f"Label {top} has no entry in a lookup of {lookup.size}.")
-            self.write_tile(region, None, lookup[labels])
 
     def commit(self) -> str:
         """Add the coarser levels and the metadata, move the store to its place, and return its `labels_sha256`."""
@@ -530,12 +490,6 @@ def _files_sha256(files: Mapping[str, bytes]) -> str:
 
 def _temporary(path: Path, role: Literal["tmp", "old"]) -> Path:
     return path.with_name(f"{path.name}.{role}-{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def _is_temporary(name: str) -> bool:
-    role = name.rpartition(".")[2]
-    parts = role.split("-")
-    return len(parts) == 3 and parts[0] in {"tmp", "old"} and parts[1].isdigit()
 
 
 @contextmanager

@@ -77,6 +77,11 @@ class Evidence:
     name: Mapping[str, str]
     folders: tuple[tuple[str, str | None, Mapping[str, str]], ...]
 
+    @property
+    def planes(self) -> dict[str, str]:
+        """What the file name says of time point, z plane and channel, as plain numbers."""
+        return {group: plain_number(self.name[group]) for group in PLANE_GROUPS if group in self.name}
+
     def claims(self, group: str) -> list[Claim]:
         """Return what folder levels and the file name say of a group, outermost folder first."""
         said = [Claim(groups[group], f"folder {folder!r}") for folder, _, groups in self.folders if group in groups]
@@ -134,24 +139,34 @@ def draft_manifest(
     vessel = catalogue.get(vessel_type) if vessel_type is not None else None
     own = site_pattern(pattern) if pattern is not None else None
     defaults = Defaults(catalogue, vessel, vessel_id, own)
-    opener = open_info or read_info
-    images, complaints = find_images(folder)
-    rows: list[ManifestRow] = []
-    planes: list[Mapping[str, str]] = []
+    images, left_out = find_images(folder)
+    evidences, rows, unsettled = _draft_rows(folder, images, defaults, open_info or read_info)
+    named, told_apart = _tell_planes_apart(rows, [evidence.planes for evidence in evidences])
+    complaints = (
+        *left_out,
+        *unsettled,
+        *_complain_of_several_vessels(evidences, defaults),
+        *_complain_of_shared_names(evidences, rows, defaults),
+        *told_apart,
+    )
+    return Manifest(folder, tuple(named)), complaints
+
+
+def _draft_rows(
+    folder: Path, images: Sequence[str], defaults: Defaults, open_info: OpenInfo
+) -> tuple[list[Evidence], list[ManifestRow], list[Complaint]]:
+    """Return what is known of each image, the row it makes, and complaints that name row and file."""
     evidences: list[Evidence] = []
+    rows: list[ManifestRow] = []
+    complaints: list[Complaint] = []
     for number, path in enumerate(images, start=1):
-        info, unreadable = look_inside(folder / path, opener)
+        info, unreadable = look_inside(folder / path, open_info)
         evidence = _gather(path, info, defaults)
         row, problems = _settle(evidence, defaults, folder.resolve().name)
-        rows.append(row)
-        planes.append({group: plain_number(evidence.name[group]) for group in PLANE_GROUPS if group in evidence.name})
         evidences.append(evidence)
+        rows.append(row)
         complaints += [replace(one, row=number, path=path) for one in (*unreadable, *problems)]
-    complaints += _complain_of_several_vessels(evidences, defaults)
-    complaints += _complain_of_shared_names(evidences, rows, defaults)
-    named, repeats = _tell_planes_apart(rows, planes)
-    complaints += repeats
-    return Manifest(folder, tuple(named)), tuple(complaints)
+    return evidences, rows, complaints
 
 
 # --- finding -----------------------------------------------------------------------------------------------------

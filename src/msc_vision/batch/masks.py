@@ -8,20 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.batch.execute import executor_for
 from msc_vision.batch.field import FieldTask, TileMap, score_field
+from msc_vision.batch.pipeline import Pipeline
+from msc_vision.batch.plan import RunSettings
 from msc_vision.errors import InvalidArgumentError, OutputError
 from msc_vision.io.labels import read_labels, read_meta, to_native
 from msc_vision.records import FieldScore, ManifestRow, Region
-
-if TYPE_CHECKING:
-    from msc_vision.batch.pipeline import Pipeline
-    from msc_vision.batch.plan import RunSettings
 
 FIELDS_NAME = "fields.csv"
 WHOLE_PX = 4096 * 4096
@@ -80,9 +78,9 @@ class MaskScorer:
 def segment_images(
     images: Sequence[Path],
     out: Path,
-    pipeline: "Pipeline",
+    pipeline: Pipeline,
     *,
-    settings: "RunSettings",
+    settings: RunSettings,
     pixel_sizes_um: Mapping[Path, float],
     on_done: Callable[[FieldScore], None] = lambda _: None,
 ) -> tuple[FieldScore, ...]:
@@ -128,7 +126,7 @@ def segment_images(
     return scores
 
 
-def _task(number: int, image: Path, work: Path, pipeline: "Pipeline", pixel_size_um: float | None) -> FieldTask:
+def _task(number: int, image: Path, work: Path, pipeline: Pipeline, pixel_size_um: float | None) -> FieldTask:
     row = ManifestRow(path=str(image), vessel_id="", vessel_type="", layer=1, pixel_size_um=pixel_size_um)
     key = f"{number:06d}"
     return FieldTask(key, image.absolute(), row, pipeline, work / f"{key}.ome.zarr", None)
