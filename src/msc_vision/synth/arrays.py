@@ -102,8 +102,8 @@ def stamp(target: FloatArray, y_px: float, x_px: float, radius_px: float, amount
 
 
 def scatter(
-    shape: tuple[int, int], per_mm2: float, pixel_size_um: float, rng: np.random.Generator
+    shape: tuple[int, int], per_mm2: float, pixel_size_um: float, rng: np.random.Generator, *, least: int = 0
 ) -> NDArray[np.float64]:
-    """Return random places, (n, 2) in pixels; n is Poisson of the density times the area."""
+    """Return random places, (n, 2) in pixels; n is Poisson of the density times the area, and not below ``least``."""
     area_mm2 = shape[0] * shape[1] * pixel_size_um**2 / 1e6
-    return rng.random((int(rng.poisson(per_mm2 * area_mm2)), 2)) * np.array(shape)
+    return rng.random((max(int(rng.poisson(per_mm2 * area_mm2)), least), 2)) * np.array(shape)

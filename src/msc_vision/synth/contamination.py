@@ -82,7 +82,7 @@ def _haze(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: np.r
 
 def _dots(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:
     """Return short rods of 1 to 3 µm, single and in pairs, in all directions."""
-    places = scatter(shape, 150.0 * 40.0**amount, pixel_size_um, rng)
+    places = scatter(shape, 150.0 * 40.0**amount, pixel_size_um, rng, least=1)
     length_um = np.exp(rng.normal(0.5, 0.35, len(places)))
     angle = rng.uniform(0, math.pi, len(places))
     is_pair = rng.random(len(places)) < 0.25
@@ -95,7 +95,7 @@ def _dots(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: np.r
 def _budding(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:
     """Return yeast: ovals of 3 to 6 µm that bud off each other into short chains, some chains in groups."""
     phase = np.zeros(shape, np.float32)
-    for y, x in scatter(shape, 20.0 * 25.0**amount, pixel_size_um, rng):
+    for y, x in scatter(shape, 20.0 * 25.0**amount, pixel_size_um, rng, least=1):
         direction, at = rng.uniform(0, 2 * math.pi), np.array([y, x])
         radius_um = rng.uniform(1.6, 2.8)
         for _ in range(1 + int(rng.geometric(0.35))):
@@ -110,7 +110,7 @@ def _budding(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: n
 def _filaments(shape: tuple[int, int], amount: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:
     """Return mould: threads of 2 to 4 µm that wander over hundreds of µm and branch."""
     paths: list[NDArray[np.float64]] = []
-    for y, x in scatter(shape, 2.0 * 15.0**amount, pixel_size_um, rng):
+    for y, x in scatter(shape, 2.0 * 15.0**amount, pixel_size_um, rng, least=1):
         stems = [(np.array([x, y]), rng.uniform(0, 2 * math.pi), rng.uniform(150, 600))]
         while stems and len(paths) < 2000:
             start, direction, length_um = stems.pop()

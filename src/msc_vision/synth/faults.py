@@ -141,7 +141,7 @@ def _condensation(shape: tuple[int, int], depth: float, pixel_size_um: float, rn
 def _add_bubble(light: FloatArray, pixel_size_um: float, rng: np.random.Generator) -> Mask:
     """Draw a bubble of gas in place: a thick dark rim, bright and distorted inside. Return what it hides."""
     shape = (light.shape[0], light.shape[1])
-    radius_px = math.exp(rng.uniform(math.log(25), math.log(180))) / pixel_size_um
+    radius_px = min(math.exp(rng.uniform(math.log(25), math.log(180))) / pixel_size_um, 0.3 * min(shape))
     y, x = rng.random(2) * np.array(shape)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     distance = np.hypot(rows - np.float32(y), columns - np.float32(x)).astype(np.float32) / np.float32(radius_px)
