@@ -1,7 +1,4 @@
-"""Where cells lie and how thick they are: spindles and stars laid down until a field is as covered as wanted.
-
-Outlines are polygons on a 1/16 pixel grid, so a field depends on the seed and not on the machine.
-"""
+"""Single cells: how each differs from its neighbours, and how thick it is where."""
 
 import math
 from dataclasses import dataclass
@@ -10,251 +7,310 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.culture import Culture, FloatArray
-from msc_vision.synth.culture_settings import CellSettings
+from msc_vision.synth.culture import CellKind, FloatArray
 from msc_vision.synth.settings import FieldSettings
+from msc_vision.synth.shapes import Corners, draw_outlines
+from msc_vision.synth.surface import Box
 
-_SHIFT = 4  # bits of sub-pixel precision of polygon corners
-_PLACES = 3  # places tried per cell; the one with the least overlap is taken
-_MISSES = 60  # cells in a row that found no room: what is wanted beyond is grown
-_FILL = 0.57  # area of a spindle outline over length x width
-_ORIENTATION_UM = 220.0  # distance over which neighbours share one direction
-_CLUMP_UM = 110.0  # distance over which cells crowd together and leave gaps
-
-Corners = NDArray[np.float64]
+_BATCH = 12  # outlines of one kind made at a time
+_TILE = 256  # side of the texture tiles, which repeat
 
 
 @dataclass(frozen=True, slots=True)
-class _Cell:
-    """One cell around its own centre, in µm: its outlines (a body and processes) and its thickness."""
+class Cell:
+    """One cell around its nucleus; lengths in µm, phases in radians.
 
-    outlines: tuple[Corners, ...]
+    Attributes
+    ----------
+    outline : (n, 2) float array
+        (x, y), the long axis along x.
+    phase : float
+        Of the body.
+    edge_um : float
+        Distance over which the rim rises to the interior.
+    veil : float
+        Phase of the cytoplasm far from the nucleus, over that of the body.
+    sigma_um : (float, float)
+        Extent of the thick middle along and across.
+    texture : float
+        Unevenness over the phase.
+    streaks : float
+        Stress fibres over the phase.
+    nucleus : float
+        Phase of the nucleus against the body around it.
+    ruffle : float
+        Phase of folds along the rim, over the phase.
+    granularity : float
+        0 to 1.
+    """
+
+    kind: CellKind
+    outline: Corners
     phase: float
+    edge_um: float
+    veil: float
+    sigma_um: tuple[float, float]
+    texture: float
+    streaks: float
+    nucleus: float
+    ruffle: float
     granularity: float
-    is_rounded: bool
 
-    def rotated(self, angle: float) -> tuple[Corners, ...]:
-        cosine, sine = math.cos(angle), math.sin(angle)
-        return tuple(outline @ np.array([[cosine, sine], [-sine, cosine]]) for outline in self.outlines)
+    def corners_px(self, y: float, x: float, angle: float, pixel_size_um: float) -> Corners:
+        """Return the outline at a place of the field, as (x, y) in pixels."""
+        cosine, sine = math.cos(angle) / pixel_size_um, math.sin(angle) / pixel_size_um
+        return self.outline @ np.array([[cosine, sine], [-sine, cosine]]) + np.array([x, y])
+
+
+class CellSource:
+    """Draws one cell after another in the proportions of the settings."""
+
+    def __init__(self, settings: FieldSettings, rng: np.random.Generator) -> None:
+        shares = settings.cells.shares.model_dump()
+        self._settings = settings
+        self._rng = rng
+        self._kinds = [CellKind[name.upper()] for name in shares]
+        weights = np.array(list(shares.values()))
+        self._chances = np.cumsum(weights / weights.sum())
+        self._waiting: dict[CellKind, list[Cell]] = {kind: [] for kind in self._kinds}
+
+    def next(self) -> Cell:
+        """Return one more cell."""
+        pick = int(np.searchsorted(self._chances, self._rng.random(), side="right"))
+        kind = self._kinds[min(pick, len(self._kinds) - 1)]
+        if not self._waiting[kind]:
+            self._waiting[kind] = self._batch(kind)
+        return self._waiting[kind].pop()
+
+    def _batch(self, kind: CellKind) -> list[Cell]:
+        cells, rng = self._settings.cells, self._rng
+        areas = self._median_area(kind) * np.exp(rng.normal(0.0, cells.area_spread, _BATCH).clip(-2.5, 2.5))
+        outlines = draw_outlines(kind, areas, cells, rng)
+        return [
+            make_cell(kind, outline, area, self._settings, rng) for outline, area in zip(outlines, areas, strict=True)
+        ]
+
+    def _median_area(self, kind: CellKind) -> float:
+        cells = self._settings.cells
+        if kind == CellKind.ROUNDED:
+            return math.pi / 4 * cells.rounded_diameter_um**2
+        fullness = min(max((self._settings.confluency_percent - 40.0) / 60.0, 0.0), 1.0)
+        area = cells.flattened_area_um2 if kind == CellKind.FLATTENED else cells.area_um2
+        return area * (1 - cells.contact * fullness)
+
+
+def make_cell(
+    kind: CellKind, outline: Corners, area_um2: float, settings: FieldSettings, rng: np.random.Generator
+) -> Cell:
+    """Return a cell of an outline, its optical thickness drawn at random."""
+    cells = settings.cells
+    width = math.sqrt(area_um2)
+    normal = rng.normal(0.0, 1.0, 3).clip(-2.2, 2.2)
+    uniform = rng.random(6)
+    phase = cells.phase * math.exp(cells.phase_spread * normal[0])
+    edge = cells.edge_um * math.exp(0.5 * normal[1])
+    texture = cells.texture * math.exp(0.6 * normal[2])
+    along, across = (0.42, 0.20) if kind == CellKind.SPINDLE else (0.30, 0.24)
+    veil, streaks, ruffle, nucleus = 0.25 + 0.5 * uniform[0], 0.0, 0.0, -0.2 + 0.5 * uniform[1]
+    if kind == CellKind.FLATTENED:
+        phase *= cells.flattened_phase
+        edge *= 0.5
+        veil, streaks, ruffle = 0.45 + 0.45 * uniform[0], 0.45 * uniform[2] ** 2, 1.6 * uniform[3] ** 2
+        texture *= 1.6
+    elif kind == CellKind.ROUNDED:
+        phase, edge, texture = min(max(9.0 * phase, 0.7), 3.0), 0.4 * width, 0.3 * texture
+        veil, nucleus = 1.0, 0.0
+    elif uniform[4] < 0.35:
+        ruffle = 0.8 * uniform[3]
+    granularity = 0.25 if kind == CellKind.ROUNDED else 0.15 + 0.85 * uniform[5]
+    return Cell(
+        kind,
+        outline,
+        phase,
+        edge,
+        veil,
+        (along * width, across * width),
+        texture,
+        streaks,
+        nucleus,
+        ruffle,
+        granularity,
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class _Patch:
-    """A cell drawn into the part of the field that it touches; ``mask`` is 0 or 1."""
+class Textures:
+    """Repeating patterns that the cytoplasm of all cells is cut from, at random places.
 
-    rows: slice
-    columns: slice
-    mask: NDArray[np.uint8]
-    centre: tuple[float, float]
+    Attributes
+    ----------
+    grain : (2 * 256, 2 * 256) float32 array
+        Fine and coarse unevenness, unit standard deviation.
+    folds : (2 * 256, 2 * 256) float32 array
+        Slow noise, 0 to about 2.
+    """
+
+    grain: FloatArray
+    folds: FloatArray
+
+    def cut(self, pattern: FloatArray, shape: tuple[int, int], start: tuple[int, int]) -> FloatArray:
+        """Return a part of a pattern from a place within its first period."""
+        room = pattern.shape[0] - _TILE
+        if max(shape) > room:
+            repeats = -(-(max(shape) + _TILE) // _TILE)
+            pattern = np.tile(pattern[:_TILE, :_TILE], (repeats, repeats))
+        return pattern[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]]
 
 
-def grow_culture(settings: FieldSettings, rng: np.random.Generator) -> Culture:
-    """Lay cells down until the wanted share of the field is covered.
+def draw_textures(pixel_size_um: float, rng: np.random.Generator) -> Textures:
+    """Draw the patterns of a field."""
+    fine = _wrapped_noise(0.8 / pixel_size_um, rng)
+    coarse = _wrapped_noise(2.6 / pixel_size_um, rng)
+    slow = _wrapped_noise(4.5 / pixel_size_um, rng)
+    grain = np.float32(0.65) * fine + np.float32(0.75) * coarse
+    return Textures(np.tile(grain, (2, 2)), np.tile(np.clip(slow + np.float32(0.4), 0, None), (2, 2)))
+
+
+def _wrapped_noise(sigma_px: float, rng: np.random.Generator) -> FloatArray:
+    noise = rng.standard_normal((_TILE, _TILE), dtype=np.float32)
+    reach = min(math.ceil(3 * sigma_px) + 1, _TILE // 2)
+    padded = cv2.copyMakeBorder(noise, reach, reach, reach, reach, cv2.BORDER_WRAP)
+    if sigma_px > 0.3:
+        padded = cv2.GaussianBlur(padded, (0, 0), sigma_px).astype(np.float32, copy=False)
+    inner = padded[reach : reach + _TILE, reach : reach + _TILE]
+    return (inner / np.float32(max(float(inner.std()), 1e-6))).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Relief:
+    """What one cell adds to the field in its box."""
+
+    phase: FloatArray
+    granularity: FloatArray
+    absorption: FloatArray | None
+
+
+def relief(
+    cell: Cell,
+    box: Box,
+    place: tuple[float, float, float],
+    pixel_size_um: float,
+    textures: Textures,
+    rng: np.random.Generator,
+) -> Relief:
+    """Return the thickness of one cell.
 
     Parameters
     ----------
-    settings : FieldSettings
-        `confluency_percent` is met within the area of one cell.
+    cell : Cell
+        What it is.
+    box : Box
+        Where on the field, and its mask.
+    place : (float, float, float)
+        Of the nucleus: y and x in pixels, and the angle of the long axis.
+    pixel_size_um : float
+        Micrometres.
+    textures : Textures
+        Patterns of the field.
     rng : numpy.random.Generator
-        Decides everything else.
+        Where the patterns are cut, where droplets lie.
     """
-    shape = settings.height_px, settings.width_px
-    maps = [np.zeros(shape, np.float32) for _ in range(3)]
-    marks = [np.zeros(shape, np.uint8) for _ in range(2)]
-    culture = Culture(np.zeros(shape, np.int32), *maps, np.zeros(1, np.uint8), *marks)
-    wanted = round(settings.confluency_percent / 100 * culture.labels.size)
-    ground = _ground(settings, rng)
-    covered, n_cells, misses = 0, 0, 0
-    while covered < wanted and misses < _MISSES:
-        cell = _draw_cell(settings.cells, rng)
-        patch = _place(cell, culture.labels, ground, settings, rng)
-        added = _add(culture, cell, patch, n_cells + 1, settings)
-        n_cells += added > 0
-        covered += added
-        misses = 0 if added else misses + 1
-    _close_gaps(culture, wanted - covered, settings)
-    return culture
+    depth_um = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_3)
+    np.minimum(depth_um, 1e4, out=depth_um)  # a mask that fills its box has no rim: OpenCV gives huge figures
+    depth_um *= np.float32(pixel_size_um)
+    inside = box.mask.astype(np.float32)
+    rim = 1 - cv2.exp(depth_um * np.float32(-1 / cell.edge_um))
+    if cell.kind == CellKind.ROUNDED:
+        phase = np.float32(cell.phase) * np.sqrt(np.clip(depth_um / np.float32(cell.edge_um), 0, 1))
+        return Relief(phase, np.float32(cell.granularity) * inside, None)
+    spread = _elliptic(box, place, cell.sigma_um, pixel_size_um)
+    middle = cv2.exp(np.float32(-0.5) * spread)
+    level = np.float32(cell.veil) + np.float32(1 - cell.veil) * middle
+    level += np.float32(cell.nucleus) * _nucleus(cell, spread)
+    starts = rng.integers(0, _TILE, 4).tolist()
+    grain = textures.cut(textures.grain, box.mask.shape, (starts[0], starts[1]))
+    level *= 1 + np.float32(cell.texture) * grain
+    if cell.streaks > 0.05:
+        level *= 1 + np.float32(cell.streaks) * _streaks(box, place[2], pixel_size_um, rng)
+    if cell.ruffle > 0.05:
+        folds = textures.cut(textures.folds, box.mask.shape, (starts[2], starts[3]))
+        level += np.float32(cell.ruffle) * folds * cv2.exp(np.float32(-0.35) * depth_um)
+    phase = np.float32(cell.phase) * rim * np.maximum(level, np.float32(0.05))
+    granules = np.float32(cell.granularity) * middle * inside
+    if cell.kind == CellKind.LIPID:
+        droplets = _droplets(box, place, cell, pixel_size_um, rng)
+        return Relief(phase + np.float32(0.9) * droplets, granules, np.float32(0.25) * droplets)
+    return Relief(phase, granules, None)
 
 
-# --- shapes ----------------------------------------------------------------------------------------------------------
+def _elliptic(
+    box: Box, place: tuple[float, float, float], sigma_um: tuple[float, float], pixel_size_um: float
+) -> FloatArray:
+    """Return the squared distance from a place in units of an ellipse's two radii."""
+    y = (np.arange(box.y0, box.y0 + box.mask.shape[0], dtype=np.float32) - np.float32(place[0]))[:, None]
+    x = (np.arange(box.x0, box.x0 + box.mask.shape[1], dtype=np.float32) - np.float32(place[1]))[None, :]
+    cosine, sine = math.cos(place[2]), math.sin(place[2])
+    a, b = pixel_size_um / sigma_um[0], pixel_size_um / sigma_um[1]
+    along = np.float32(a * cosine) * x + np.float32(a * sine) * y
+    across = np.float32(-b * sine) * x + np.float32(b * cosine) * y
+    along *= along
+    across *= across
+    along += across
+    return along
 
 
-def _draw_cell(cells: CellSettings, rng: np.random.Generator) -> _Cell:
-    if rng.random() < cells.rounded_share:
-        return _Cell((_disc(rng.uniform(7.5, 10.5)),), phase=rng.uniform(2.1, 3.0), granularity=0.3, is_rounded=True)
-    area = cells.area_um2 * math.exp(rng.normal(0.0, cells.area_spread))
-    length = float(np.clip(rng.normal(cells.length_um, cells.length_spread_um), 50.0, 2 * cells.length_um))
-    outlines = [_spindle(length, area / (_FILL * length), rng)]
-    if rng.random() < cells.branched_share:
-        outlines += [_process(length, rng) for _ in range(int(rng.integers(1, 3)))]
-    phase = cells.phase * math.exp(rng.normal(0.0, cells.phase_spread))
-    return _Cell(tuple(outlines), phase=phase, granularity=float(rng.uniform(0.4, 1.0)), is_rounded=False)
+def _nucleus(cell: Cell, spread: FloatArray) -> FloatArray:
+    """Return about 1 on the nucleus, falling off over a micrometre or two."""
+    radius_um = 6.5
+    scale = np.float32((cell.sigma_um[1] / radius_um) ** 2)
+    steep = np.minimum(spread * scale, np.float32(4.0))
+    steep *= steep
+    return cv2.exp(-steep)
 
 
-def _disc(radius_um: float) -> Corners:
-    angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-    return radius_um * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-def _spindle(length_um: float, width_um: float, rng: np.random.Generator) -> Corners:
-    """Return a bent body that tapers into two processes, with an uneven rim; corners as (x, y)."""
-    along = np.linspace(-1, 1, 33)
-    middle = rng.uniform(-0.25, 0.25)
-    reach = np.where(along < middle, 1 + middle, 1 - middle)
-    distance = np.abs(along - middle) / reach
-    half = width_um / 2 * (1 - distance ** rng.uniform(1.3, 2.3)) ** rng.uniform(1.5, 2.5) + 0.9
-    bend = length_um * rng.normal(0.0, 0.07) * (along**2 - 0.4) + length_um * rng.normal(0.0, 0.02) * along**3
-    upper = bend + half * _uneven(along.size, rng)
-    lower = bend - half * _uneven(along.size, rng)
-    x = along * length_um / 2
-    return np.concatenate([np.stack([x, upper], axis=1), np.stack([x, lower], axis=1)[::-1]])
-
-
-def _process(length_um: float, rng: np.random.Generator) -> Corners:
-    """Return one thin process that leaves the body sideways and bends a little."""
-    reach = rng.uniform(0.25, 0.5) * length_um
-    angle = rng.choice([-1, 1]) * rng.uniform(0.5, 1.4) + rng.choice([0, np.pi])
-    along = np.linspace(0, 1, 12)
-    half = 9.0 * (1 - along) ** 2.5 + 0.8
-    bend = reach * rng.normal(0.0, 0.12) * along**2
-    line = np.concatenate(
-        [np.stack([along * reach, bend + half], axis=1), np.stack([along * reach, bend - half], axis=1)[::-1]]
+def _streaks(box: Box, angle: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:
+    """Return noise drawn out along an angle, as stress fibres are."""
+    height, width = box.mask.shape
+    side = math.ceil(math.hypot(height, width)) + 2
+    noise = rng.standard_normal((math.ceil(side * pixel_size_um / 1.6) + 2, max(4, side // 24)), dtype=np.float32)
+    turn = angle + float(rng.normal(0.0, 0.2))
+    cosine, sine = math.cos(turn), math.sin(turn)
+    # from pixels of the box to the noise: finely across the fibres, coarsely along them
+    fine, coarse = pixel_size_um / 1.6, noise.shape[1] / side
+    across = np.array([-sine, cosine]) * fine
+    along = np.array([cosine, sine]) * coarse
+    middle = np.array([width / 2, height / 2])
+    matrix = np.array(
+        [
+            [*along, noise.shape[1] / 2 - along @ middle],
+            [*across, noise.shape[0] / 2 - across @ middle],
+        ]
     )
-    cosine, sine = np.cos(angle), np.sin(angle)
-    return line @ np.array([[cosine, sine], [-sine, cosine]])
-
-
-def _uneven(n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return smooth random factors around one."""
-    coarse = rng.uniform(0.72, 1.28, (1, 9))
-    return cv2.resize(coarse, (n, 1), interpolation=cv2.INTER_CUBIC)[0]
-
-
-# --- placing ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Ground:
-    """Coarse maps of the surface, before any cell lies on it: shared direction, how inviting a place is (0 to 1)."""
-
-    direction: NDArray[np.float64]
-    invitation: NDArray[np.float64]
-
-    def at(self, y_share: float, x_share: float) -> tuple[float, float]:
-        """Return direction and invitation at a place given as shares of height and width."""
-        n = self.direction.shape[0]
-        row, column = min(int(y_share * n), n - 1), min(int(x_share * n), n - 1)
-        return float(self.direction[row, column]), float(self.invitation[row, column])
-
-
-def _ground(settings: FieldSettings, rng: np.random.Generator) -> _Ground:
-    start = rng.uniform(0, 2 * np.pi)
-    along, across = (
-        _smooth_map(settings, _ORIENTATION_UM, rng) + shift for shift in (math.cos(start), math.sin(start))
+    return cv2.warpAffine(
+        noise, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT
     )
-    crowd = _smooth_map(settings, _CLUMP_UM, rng)
-    return _Ground(0.5 * np.arctan2(across, along), np.exp(settings.cells.clumping * (crowd - 2.5)).clip(0, 1))
 
 
-def _smooth_map(settings: FieldSettings, scale_um: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return smooth noise of about unit standard deviation, 256 x 256 over the field."""
-    field_um = max(settings.height_px, settings.width_px) * settings.pixel_size_um
-    n = max(2, math.ceil(field_um / scale_um) + 1)
-    return cv2.resize(rng.normal(size=(n, n)), (256, 256), interpolation=cv2.INTER_CUBIC)
+def _droplets(
+    box: Box, place: tuple[float, float, float], cell: Cell, pixel_size_um: float, rng: np.random.Generator
+) -> FloatArray:
+    """Return fat droplets of 1 to 5 µm around the nucleus, each a dome of height about 1."""
+    target = np.zeros(box.mask.shape, np.uint8)
+    n = int(rng.integers(15, 90))
+    largest = float(rng.uniform(1.2, 4.5))
+    reach = 1.3 * max(cell.sigma_um)
+    offset = rng.normal(0.0, reach, (n, 2)) / pixel_size_um
+    radius = (rng.power(0.6, n) * largest).clip(0.6, 6.0) / pixel_size_um
+    centre = np.array([place[1] - box.x0, place[0] - box.y0]) + offset
+    fixed, radii = np.rint(centre * 16).astype(int).tolist(), np.rint(radius * 16).astype(int).tolist()
+    for (x, y), size in zip(fixed, radii, strict=True):
+        cv2.circle(target, (x, y), size, 1, -1, shift=4)
+    target &= box.mask
+    depth = cv2.distanceTransform(target, cv2.DIST_L2, cv2.DIST_MASK_3) * np.float32(pixel_size_um)
+    return np.minimum(np.sqrt(depth / np.float32(1.5)), np.float32(1.5))
 
 
-def _place(
-    cell: _Cell, labels: NDArray[np.int32], ground: _Ground, settings: FieldSettings, rng: np.random.Generator
-) -> _Patch:
-    """Return the cell at the one of some random places where it overlaps the others least."""
-    looseness = 1.6 * (1 - settings.cells.alignment * settings.confluency_percent / 100)
-    best, least = None, np.inf
-    for _ in range(_PLACES):
-        y, x, direction = _open_place(labels, ground, rng)
-        patch = _draw(
-            cell.rotated(direction + rng.normal(0.0, looseness)), (y, x), labels.shape, settings.pixel_size_um
-        )
-        overlap = np.count_nonzero(labels[patch.rows, patch.columns][patch.mask > 0]) / max(patch.mask.sum(), 1)
-        if best is None or overlap < least:
-            best, least = patch, overlap
-        if least == 0:
-            break
-    assert best is not None
-    return best
-
-
-def _open_place(labels: NDArray[np.int32], ground: _Ground, rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return a random place and its direction: an inviting one on bare surface, if some tries find one."""
-    height, width = labels.shape
-    for _ in range(40):
-        y_share, x_share, chance = rng.random(3)
-        direction, invitation = ground.at(y_share, x_share)
-        if labels[int(y_share * height), int(x_share * width)] == 0 and chance < invitation:
-            break
-    return y_share * height, x_share * width, direction
-
-
-def _draw(
-    outlines: tuple[Corners, ...], centre: tuple[float, float], shape: tuple[int, int], pixel_size_um: float
-) -> _Patch:
-    corners = [outline / pixel_size_um + np.array([centre[1], centre[0]]) for outline in outlines]
-    everything = np.concatenate(corners)
-    x0, y0 = np.maximum(np.floor(everything.min(axis=0)).astype(int) - 1, 0)
-    x1, y1 = np.minimum(np.ceil(everything.max(axis=0)).astype(int) + 2, [shape[1], shape[0]])
-    mask = np.zeros((max(y1 - y0, 1), max(x1 - x0, 1)), np.uint8)
-    for outline in corners:
-        fixed = np.rint((outline - [x0, y0]) * (1 << _SHIFT)).astype(np.int32)
-        cv2.fillPoly(mask, [fixed], 1, shift=_SHIFT)
-    return _Patch(slice(y0, y0 + mask.shape[0]), slice(x0, x0 + mask.shape[1]), mask, (centre[0] - y0, centre[1] - x0))
-
-
-# --- laying down -----------------------------------------------------------------------------------------------------
-
-
-def _add(culture: Culture, cell: _Cell, patch: _Patch, label: int, settings: FieldSettings) -> int:
-    """Put a cell on the surface, under those that lie there; return how much it covers, 0 if it found no room."""
-    labels = culture.labels[patch.rows, patch.columns]
-    fresh = (patch.mask > 0) & (labels == 0)
-    n_fresh = int(np.count_nonzero(fresh))
-    if n_fresh < 0.4 * np.count_nonzero(patch.mask) or n_fresh == 0:
-        return 0
-    labels[fresh] = label
-    culture.phase[patch.rows, patch.columns] += _thickness(cell, patch, settings)
-    near = _near(patch, 16.0 / settings.pixel_size_um)
-    culture.granularity[patch.rows, patch.columns] += cell.granularity * near * patch.mask
-    return n_fresh
-
-
-def _thickness(cell: _Cell, patch: _Patch, settings: FieldSettings) -> FloatArray:
-    """Return the phase of one cell: a rim that rises to a flat interior, thicker at the nucleus."""
-    padded = cv2.copyMakeBorder(patch.mask, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
-    depth_um = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1] * settings.pixel_size_um
-    if cell.is_rounded:
-        dome = np.sqrt(np.clip(depth_um / 9.0, 0, 1))
-        return (cell.phase * dome).astype(np.float32)
-    rim = 1 - np.exp(-depth_um / settings.cells.edge_um)
-    body = 0.45 + 0.55 * _near(patch, 20.0 / settings.pixel_size_um)
-    nucleus = 0.35 * _near(patch, 5.0 / settings.pixel_size_um)
-    return (cell.phase * rim * (body + nucleus)).astype(np.float32)
-
-
-def _near(patch: _Patch, sigma_px: float) -> FloatArray:
-    """Return one at the centre of the cell, falling off as a Gaussian."""
-    y = np.exp(-0.5 * ((np.arange(patch.mask.shape[0]) - patch.centre[0]) / sigma_px) ** 2)
-    x = np.exp(-0.5 * ((np.arange(patch.mask.shape[1]) - patch.centre[1]) / sigma_px) ** 2)
-    return np.outer(y, x).astype(np.float32)
-
-
-def _close_gaps(culture: Culture, n_missing: int, settings: FieldSettings) -> None:
-    """Let the cells of a crowded field spread into the gaps between them, the narrowest first."""
-    if n_missing <= 0 or not culture.labels.any():
-        return
-    bare = (culture.labels == 0).astype(np.uint8)
-    distance, nearest = cv2.distanceTransformWithLabels(bare, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    owner = np.zeros(int(nearest.max()) + 1, np.int32)
-    owner[nearest[bare == 0]] = culture.labels[bare == 0]
-    open_places = np.flatnonzero(bare)
-    order = np.argsort(distance.ravel()[open_places], kind="stable")[:n_missing]
-    grown = open_places[order]
-    culture.labels.ravel()[grown] = owner[nearest.ravel()[grown]]
-    culture.phase.ravel()[grown] += 0.35 * settings.cells.phase
+def unit_disc(n: int) -> NDArray[np.float64]:
+    """Return corners of a circle of radius 1, as (x, y)."""
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)

@@ -34,9 +34,9 @@ class OpticsSettings(FrozenModel):
 
 
 class TextureSettings(FrozenModel):
-    """What makes the inside of a cell uneven."""
+    """What makes the inside of a cell uneven beyond the folds and fibres that the culture has drawn."""
 
-    unevenness: float = Field(0.18, ge=0, le=2, description="standard deviation of a body's phase, as a share of it")
+    unevenness: float = Field(0.05, ge=0, le=2, description="added to the cells' own, as a share of a body's phase")
     fine_um: float = Field(0.8, gt=0, le=10, description="size of the finest structure, one sigma")
     coarse_um: float = Field(3.5, gt=0, le=30, description="size of the coarsest structure, one sigma")
     coarse_share: float = Field(0.6, ge=0, le=1, description="how much of the unevenness is coarse")
@@ -57,7 +57,7 @@ class BackgroundSettings(FrozenModel):
     film_patchiness: float = Field(0.3, ge=0, le=1, description="0: the film is even; 1: it lies in patches")
     remnants: float = Field(0.05, ge=0, description="phase of what crawling cells left behind")
     remnants_share: float = Field(0.01, ge=0, le=0.5, description="share of the surface that remnants cover")
-    debris_per_mm2: float = Field(60.0, ge=0, description="specks of 1 to 6 µm")
+    debris_per_mm2: float = Field(20.0, ge=0, description="specks of 1 to 4 µm, on plastic and cells")
     dust_per_mm2: float = Field(4.0, ge=0, description="specks far out of focus")
 
 

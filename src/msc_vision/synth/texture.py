@@ -85,10 +85,10 @@ def _remnants(fine: FloatArray, coarse: FloatArray, broad: FloatArray, share: fl
 
 
 def dirt(phase: FloatArray, settings: BackgroundSettings, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:
-    """Add specks of 1 to 6 µm to the phase in place, and return what they let through, (Y, X), 1 where clear."""
+    """Add specks of 1 to 4 µm to the phase in place, and return what they let through, (Y, X), 1 where clear."""
     through = np.ones_like(phase)
     for y, x in scatter((phase.shape[0], phase.shape[1]), settings.debris_per_mm2, pixel_size_um, rng):
-        radius_um = math.exp(rng.normal(0.2, 0.45))
+        radius_um = math.exp(rng.normal(0.0, 0.4))
         is_dark = rng.random() < 0.4
         target, amount = (through, -rng.uniform(0.1, 0.7)) if is_dark else (phase, rng.uniform(0.1, 1.2))
         apart_px = 1.5 * radius_um / pixel_size_um

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from msc_vision.synth.culture_variety import random_cell_settings, random_confluency, random_pixel_size
 from msc_vision.synth.image_settings import (
     BackgroundSettings,
     CameraSettings,
@@ -14,10 +15,43 @@ from msc_vision.synth.image_settings import (
     PictureSettings,
     TextureSettings,
 )
+from msc_vision.synth.settings import FieldSettings
 
 _MODES: tuple[Mode, ...] = ("phase-contrast", "negative-phase-contrast", "brightfield", "relief")
 _MODE_CHANCES = (0.61, 0.09, 0.15, 0.15)
 _LOW_CONTRAST = 0.4  # below it 8 bits or a strong compression would leave nothing of a faint cell
+
+
+def random_settings(rng: np.random.Generator, *, height_px: int = 384, width_px: int = 384) -> FieldSettings:
+    """Draw the settings of a field, far wider than any one laboratory has them: for training and for stress tests.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Its state decides all of it.
+    height_px, width_px : int
+        Size of the field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> settings = random_settings(np.random.Generator(np.random.PCG64(1)), height_px=256, width_px=256)
+    >>> settings.height_px, 0.5 <= settings.pixel_size_um <= 2.0
+    (256, True)
+    """
+    of_cells, of_picture = rng.spawn(2)
+    cells = random_cell_settings(of_cells)
+    pixel_size_um = random_pixel_size(cells, of_cells)
+    confluency_percent = random_confluency(of_cells)
+    picture = random_image_settings(of_picture, pixel_size_um=pixel_size_um)
+    return FieldSettings(
+        height_px=height_px,
+        width_px=width_px,
+        pixel_size_um=pixel_size_um,
+        confluency_percent=confluency_percent,
+        cells=cells,
+        **dict(picture),
+    )
 
 
 def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.0) -> PictureSettings:
@@ -81,7 +115,7 @@ def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Ge
 
 def _texture(rng: np.random.Generator) -> TextureSettings:
     return TextureSettings(
-        unevenness=_log_uniform(rng, 0.06, 0.35),
+        unevenness=_log_uniform(rng, 0.02, 0.25),
         fine_um=_log_uniform(rng, 0.5, 1.6),
         coarse_um=_log_uniform(rng, 2.0, 7.0),
         coarse_share=rng.uniform(0.2, 0.85),
@@ -103,7 +137,7 @@ def _background(contrast: float, rng: np.random.Generator) -> BackgroundSettings
         film_patchiness=rng.uniform(0.0, 0.8),
         remnants=_log_uniform(rng, 0.01, 0.12) if _happens(rng, 0.4) else 0.0,
         remnants_share=_log_uniform(rng, 0.001, 0.03),
-        debris_per_mm2=_log_uniform(rng, 3.0, 300.0),
+        debris_per_mm2=_log_uniform(rng, 1.0, 100.0),
         dust_per_mm2=_log_uniform(rng, 0.5, 15.0),
     )
 

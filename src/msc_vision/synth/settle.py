@@ -1,0 +1,202 @@
+"""Cells settle one after another where there is room, side by side with their neighbours, until a field is covered."""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from msc_vision.synth.cells import Cell, CellSource, Textures, make_cell, relief
+from msc_vision.synth.culture import CellKind
+from msc_vision.synth.settings import FieldSettings
+from msc_vision.synth.shapes import draw_outlines
+from msc_vision.synth.surface import Board, Box, Ground, filled
+
+_PLACES = 10  # places tried per cell; the one with the most room is taken
+_MISSES = 30  # cells in a row that found no room: what is wanted beyond is filled from below
+_LEAST_FRESH = 0.4  # share of a cell that has to cover bare surface
+_SITE_UM = 5.0  # spacing of the grid on which bare surface is looked for
+
+
+@dataclass(slots=True)
+class Settler:
+    """Puts cells on a board; what it knows of bare surface is looked up again from time to time."""
+
+    board: Board
+    ground: Ground
+    settings: FieldSettings
+    textures: Textures
+    rng: np.random.Generator
+    _sites: NDArray[np.intp] | None = None
+    _next_look: int = 0
+
+    def settle(self, source: CellSource, wanted: int) -> None:
+        """Let cells settle until `wanted` pixels are covered or none finds room."""
+        misses = 0
+        while self.board.covered < wanted and misses < _MISSES:
+            cell = source.next()
+            place = self._place(cell)
+            if place is None:
+                return
+            missing = wanted - self.board.covered
+            misses = 0 if self._add(cell, place, missing) else misses + 1
+
+    def pile(self, source: CellSource, n_cells: int) -> None:
+        """Let cells settle on a full layer, anywhere."""
+        height, width = self.board.labels.shape
+        for _ in range(n_cells):
+            y, x = self.rng.random() * height, self.rng.random() * width
+            if self.board.barred[int(y), int(x)]:
+                continue
+            cell = source.next()
+            angle = float(self._angles(np.array([y]), np.array([x]))[0])
+            box = filled(cell.corners_px(y, x, angle, self.settings.pixel_size_um), self.board.labels.shape)
+            if box is not None and box.mask.any():
+                self._draw(cell, (y, x, angle), box, is_above=True)
+
+    def fill(self, wanted: int) -> None:
+        """Fill gaps from below with thin cells that reach under their neighbours, until `wanted` pixels are covered."""
+        for _ in range(5):
+            gaps = self._gaps()
+            if not gaps:
+                return
+            for y, x, depth_um in gaps:
+                if self.board.covered >= wanted:
+                    return
+                if not self.board.occupied[int(y), int(x)]:
+                    self._add_filler(y, x, depth_um, wanted - self.board.covered)
+
+    # --- places ------------------------------------------------------------------------------------------------------
+
+    def _place(self, cell: Cell) -> tuple[float, float, float] | None:
+        """Return the best of some random places on bare surface; None if there is none."""
+        if self._sites is None or self.board.covered >= self._next_look:
+            self._look()
+        assert self._sites is not None
+        if self._sites.size == 0:
+            return None
+        step = max(1, round(_SITE_UM / self.settings.pixel_size_um))
+        columns = -(-self.board.labels.shape[1] // step)
+        random = self.rng.random((3, _PLACES))
+        site = self._sites[(random[0] * self._sites.size).astype(np.intp)]
+        y = (site // columns + random[1]) * step
+        x = (site % columns + random[2]) * step
+        angle = self._angles(y, x)
+        crowd = self._overlap(cell, y, x, angle)
+        rows, cols = self.ground.cells_of(y, x)
+        crowd += 0.35 * (self.rng.random(_PLACES) > self.ground.invitation[rows, cols])
+        best = int(np.argmin(crowd))
+        return float(y[best]), float(x[best]), float(angle[best])
+
+    def _look(self) -> None:
+        step = max(1, round(_SITE_UM / self.settings.pixel_size_um))
+        taken = self.board.occupied[::step, ::step] | self.board.barred[::step, ::step]
+        self._sites = np.flatnonzero(taken == 0)
+        self._next_look = self.board.covered + max(1, self.board.labels.size // 50)
+
+    def _angles(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+        rows, columns = self.ground.cells_of(y, x)
+        fullness = min(1.0, self.settings.confluency_percent / 90.0)
+        looseness = 0.12 + 1.5 * (1 - self.settings.cells.alignment * fullness)
+        turned: NDArray[np.float64] = self.ground.direction[rows, columns] + self.rng.normal(0.0, looseness, y.size)
+        return turned
+
+    def _overlap(
+        self, cell: Cell, y: NDArray[np.float64], x: NDArray[np.float64], angle: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return the share of the cell that would lie on others at each place, from a few points of it."""
+        height, width = self.board.labels.shape
+        rim = cell.outline[:: max(1, len(cell.outline) // 12)] / self.settings.pixel_size_um
+        points = np.concatenate([0.92 * rim, 0.5 * rim])
+        cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
+        columns = (x[:, None] + cosine * points[:, 0] - sine * points[:, 1]).astype(np.intp)
+        rows = (y[:, None] + sine * points[:, 0] + cosine * points[:, 1]).astype(np.intp)
+        is_inside = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
+        rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
+        taken = self.board.occupied[rows, columns] | self.board.barred[rows, columns]
+        share: NDArray[np.float64] = (taken * is_inside).mean(axis=1)
+        return share
+
+    def _gaps(self) -> list[tuple[float, float, float]]:
+        """Return the middles of gaps in random order, with the distance to the next cell in µm."""
+        step = 2
+        bare = ((self.board.occupied | self.board.barred)[::step, ::step] == 0).astype(np.uint8)
+        depth = cv2.distanceTransform(bare, cv2.DIST_L2, cv2.DIST_MASK_3) * step * self.settings.pixel_size_um
+        block = max(4, round(16.0 / (step * self.settings.pixel_size_um)))
+        rows, columns = bare.shape[0] // block, bare.shape[1] // block
+        blocks = depth[: rows * block, : columns * block].reshape(rows, block, columns, block)
+        blocks = blocks.transpose(0, 2, 1, 3).reshape(rows * columns, block * block)
+        deepest = blocks.argmax(axis=1)
+        depths = blocks[np.arange(rows * columns), deepest]
+        chosen = self.rng.permutation(np.flatnonzero(depths > 3.0))
+        return [
+            (
+                float((i // columns * block + deepest[i] // block) * step),
+                float((i % columns * block + deepest[i] % block) * step),
+                float(depths[i]),
+            )
+            for i in chosen.tolist()
+        ]
+
+    # --- drawing -----------------------------------------------------------------------------------------------------
+
+    def _add(self, cell: Cell, place: tuple[float, float, float], missing: int) -> bool:
+        """Put a cell on the board; False if it found no room, or would overshoot by more than it falls short."""
+        box = filled(cell.corners_px(*place, self.settings.pixel_size_um), self.board.labels.shape)
+        if box is None:
+            return False
+        size = cv2.countNonZero(box.mask)
+        taken = cv2.countNonZero(box.mask & (self.board.occupied[box.at] | self.board.barred[box.at]))
+        fresh = size - taken
+        if fresh < _LEAST_FRESH * size or fresh == 0 or fresh > 2 * missing:
+            return False
+        is_above = taken < 0.25 * size and self.rng.random() < 0.5
+        self._draw(cell, place, box, is_above=is_above)
+        return True
+
+    def _add_filler(self, y: float, x: float, depth_um: float, missing: int) -> None:
+        area = min(math.pi * (1.7 * depth_um + 7.0) ** 2, 12000.0)
+        kind = CellKind.FLATTENED if area > 0.5 * self.settings.cells.flattened_area_um2 else CellKind.STELLATE
+        outline = draw_outlines(CellKind.FLATTENED, np.array([area]), self.settings.cells, self.rng)[0]
+        cell = make_cell(kind, outline * (1.25, 0.8), area, self.settings, self.rng)
+        angle = float(self._angles(np.array([y]), np.array([x]))[0])
+        box = filled(cell.corners_px(y, x, angle, self.settings.pixel_size_um), self.board.labels.shape)
+        if box is not None:
+            box.mask[self.board.barred[box.at] > 0] = 0
+            fresh = cv2.countNonZero(box.mask) - cv2.countNonZero(box.mask & self.board.occupied[box.at])
+            if 0 < fresh <= 2 * missing:
+                self._draw(cell, (y, x, angle), box, is_above=False)
+
+    def _draw(self, cell: Cell, place: tuple[float, float, float], box: Box, *, is_above: bool) -> None:
+        board, at = self.board, box.at
+        made = relief(cell, box, place, self.settings.pixel_size_um, self.textures, self.rng)
+        board.phase[at] += made.phase
+        np.maximum(board.granularity[at], made.granularity, out=board.granularity[at])
+        if made.absorption is not None:
+            board.absorption[at] += made.absorption
+        label = board.new_label(cell.kind)
+        covers = box.mask if is_above else box.mask & (board.occupied[at] ^ 1)
+        np.copyto(board.labels[at], label, where=covers.view(np.bool_))
+        before = cv2.countNonZero(board.occupied[at])
+        board.occupied[at] |= box.mask
+        board.covered += cv2.countNonZero(board.occupied[at]) - before
+
+
+def close_slits(board: Board, n_missing: int, settings: FieldSettings) -> None:
+    """Let cells spread into what is left between them, the narrowest slits first."""
+    if n_missing <= 0 or board.covered == 0:
+        return
+    bare = (board.occupied == 0).astype(np.uint8)
+    distance, nearest = cv2.distanceTransformWithLabels(bare, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    owner = np.zeros(int(nearest.max()) + 1, np.int32)
+    covered = bare == 0
+    owner[nearest[covered]] = board.labels[covered]
+    distance[board.barred > 0] += 1e4  # a scratch is closed last
+    open_places = np.flatnonzero(bare)
+    order = np.argsort(distance.ravel()[open_places], kind="stable")[:n_missing]
+    grown = open_places[order]
+    board.labels.ravel()[grown] = owner[nearest.ravel()[grown]]
+    board.occupied.ravel()[grown] = 1
+    board.phase.ravel()[grown] += np.float32(0.3 * settings.cells.phase)
+    board.covered += grown.size
