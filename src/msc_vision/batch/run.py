@@ -44,7 +44,14 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
 from msc_vision.records import FieldScore, Manifest
-from msc_vision.statistics.rollup import LayerEstimate, ScoredField, VesselEstimate, layer_estimates, vessel_estimates
+from msc_vision.statistics.rollup import (
+    LayerEstimate,
+    ScoredField,
+    VesselEstimate,
+    latest_fields,
+    layer_estimates,
+    vessel_estimates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -353,7 +360,7 @@ def _finish(
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
         return layers, vessels
-    write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores))
+    write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs)))
     write_objects(out, plan.tasks, scores)
     write_table(out / LAYERS_NAME, records_table(LayerEstimate, layers))
     write_json(out / VESSELS_NAME, {"schema_version": 1, "vessels": [asdict(vessel) for vessel in vessels]})

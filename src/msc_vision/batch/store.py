@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from itertools import groupby
@@ -199,13 +199,16 @@ def labels_name(key: str) -> str:
     return f"{LABELS_NAME}/{key}{LABELS_SUFFIX}"
 
 
-def fields_table(tasks: Sequence[FieldTask], scores: Sequence[FieldScore]) -> pa.Table:
+def fields_table(tasks: Sequence[FieldTask], scores: Sequence[FieldScore], latest: Container[str]) -> pa.Table:
     """Return a row per field, in the order of the manifest.
 
     Columns: those of the manifest; the score; ``labels``, the path of the labels in the run folder (null if there
-    are none); ``quality_*``, the quality figures that occur in this run in alphabetical order.
+    are none); ``is_latest``, whether the field's key is in ``latest``; ``quality_*``, the quality figures that occur
+    in this run in alphabetical order.
     """
-    rows = [_field_row(task, score) for task, score in zip(tasks, scores, strict=True)]
+    rows = [
+        _field_row(task, score) | {"is_latest": score.key in latest} for task, score in zip(tasks, scores, strict=True)
+    ]
     names = sorted({name for score in scores for name in score.quality})
     columns = fields_columns() | {f"quality_{name}": pa.float64() for name in names}
     return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
@@ -215,7 +218,7 @@ def fields_columns() -> dict[str, pa.DataType]:
     """Return the columns that every ``fields.parquet`` has, in their order, and their types."""
     row = {n: t for n, t in record_columns(ManifestRow).items() if n not in _NOT_FROM_MANIFEST}
     score = {n: t for n, t in record_columns(FieldScore).items() if n not in _NOT_FROM_SCORE}
-    return row | score | {"labels": pa.string()}
+    return row | score | {"labels": pa.string(), "is_latest": pa.bool_()}
 
 
 def _field_row(task: FieldTask, score: FieldScore) -> dict[str, Any]:

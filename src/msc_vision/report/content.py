@@ -43,7 +43,10 @@ class FieldEntry:
 
 @dataclass(frozen=True, slots=True)
 class LayerEntry:
-    """One growth surface, seen or not; ``interval`` is None until an interval can be given."""
+    """One growth surface, seen or not; ``interval`` is None until an interval can be given.
+
+    ``earlier`` are fields of earlier time points, which count for nothing here.
+    """
 
     layer: int
     state: LayerState
@@ -53,6 +56,7 @@ class LayerEntry:
     sd_points: float | None = None
     judgeable_area_mm2: float | None = None
     fields: tuple[FieldEntry, ...] = ()
+    earlier: tuple[FieldEntry, ...] = ()
 
     @property
     def scored(self) -> tuple[FieldEntry, ...]:
@@ -115,7 +119,7 @@ class RunContent:
     @property
     def fields(self) -> tuple[FieldEntry, ...]:
         """Every field of every vessel."""
-        return tuple(f for vessel in self.vessels for layer in vessel.layers for f in layer.fields)
+        return tuple(f for vessel in self.vessels for layer in vessel.layers for f in (*layer.fields, *layer.earlier))
 
     @property
     def troubled(self) -> tuple[FieldEntry, ...]:

@@ -75,12 +75,13 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunContent:
     images = Path(record["images_folder"])
     plane = PlaneChoice(**record["settings"]["plane"])
-    by_layer: defaultdict[tuple[str, int], list[FieldEntry]] = defaultdict(list)
+    by_layer: defaultdict[tuple[str, int, bool], list[FieldEntry]] = defaultdict(list)
     for row in _read_rows(run / "fields.parquet"):
-        by_layer[row["vessel_id"], row["layer"]].append(_field(row, run, images, plane))
+        by_layer[row["vessel_id"], row["layer"], row["is_latest"]].append(_field(row, run, images, plane))
     layers: defaultdict[str, list[LayerEntry]] = defaultdict(list)
     for row in _read_rows(run / "layers.parquet"):
-        layers[row["vessel_id"]].append(_layer(row, by_layer[row["vessel_id"], row["layer"]]))
+        latest, earlier = (by_layer[row["vessel_id"], row["layer"], is_latest] for is_latest in (True, False))
+        layers[row["vessel_id"]].append(_layer(row, latest, earlier))
     rows = _read_json(run / "vessels.json", run)["vessels"]
     vessels = tuple(_vessel(row, layers[row["vessel_id"]], catalogue) for row in rows)
     return RunContent(
@@ -138,17 +139,18 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
     )
 
 
-def _layer(row: Mapping[str, Any], fields: Sequence[FieldEntry]) -> LayerEntry:
+def _layer(row: Mapping[str, Any], fields: Sequence[FieldEntry], earlier: Sequence[FieldEntry]) -> LayerEntry:
     interval = row["confluency_interval"]
     return LayerEntry(
         layer=row["layer"],
         state=row["state"],
-        reason=None if row["state"] == "measured" else row["how"],
+        reason=None if row["state"] == "measured" and not earlier else row["how"],
         confluency_percent=row["confluency_percent"],
         interval=Range(*interval) if interval else None,
         sd_points=row["sd_points"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
         fields=tuple(fields),
+        earlier=tuple(earlier),
     )
 
 
@@ -175,7 +177,7 @@ def _provenance(record: Mapping[str, Any], vessels: Sequence[VesselEntry]) -> tu
     settings, environment, timing = record["settings"], record["environment"], record["timing"]
     packages = ", ".join(f"{name} {version}" for name, version in sorted(environment["packages"].items()))
     attempts = timing["n_attempts"]
-    n_fields = sum(len(layer.fields) for vessel in vessels for layer in vessel.layers)
+    n_fields = sum(len(layer.fields) + len(layer.earlier) for vessel in vessels for layer in vessel.layers)
     return (
         ("Run", record["run_id"]),
         ("Images", f"{record['images_folder']} ({n_fields} fields; each with its sha256 in fields.parquet)"),

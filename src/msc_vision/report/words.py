@@ -54,7 +54,14 @@ def vessel_sentence(vessel: VesselEntry) -> str:
             f"{percent(vessel.confluency_percent)} confluent over {named_layers(measured)} "
             f"({len(measured)} of {vessel.n_layers} measured, {count(_n_scored(measured), 'field')})."
         )
-    return " ".join([text, *_unmeasured_sentences(vessel)])
+    return " ".join([text, *_unmeasured_sentences(vessel), *_earlier_sentences(vessel)])
+
+
+def _earlier_sentences(vessel: VesselEntry) -> list[str]:
+    """Return what was left out because the vessel was imaged again later."""
+    n_earlier = sum(len(entry.earlier) for entry in vessel.layers)
+    verb = "is" if n_earlier == 1 else "are"
+    return [f"{count(n_earlier, 'field')} of earlier time points {verb} left out."] if n_earlier else []
 
 
 def _n_scored(layers: Sequence[LayerEntry]) -> int:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import FieldScore, FieldStatus, LayerState, ManifestRow
+from msc_vision.statistics.time_points import acquired_utc, latest_keys
 from msc_vision.vessels import Catalogue, VesselType, layer_ranges
 
 Weighting = Literal["judgeable area", "judgeable pixels", "judgeable share"]
@@ -27,8 +28,11 @@ class ScoredField:
 
 @dataclass(frozen=True, slots=True)
 class LayerEstimate:
-    """What is known of one layer. Without a scored field every figure is None; ``how`` says why.
+    """What is known of one layer at the latest time point of its vessel; see `latest_keys`.
 
+    Without a scored field every figure is None; ``how`` says why. ``n_fields_earlier`` fields of earlier time points
+    are left out of everything else; ``acquired_from`` and ``acquired_to`` (UTC) are of the others, None if no time is
+    known.
     ``confluency_percent`` is covered over judgeable area of all scored fields. ``sd_points``, ``min_percent`` and
     ``max_percent`` are between fields, each field counting once; the SD (n - 1) needs two fields.
     ``imaged_percent`` is the area of the scored fields over the culture area of the layer; overlapping fields count
@@ -42,6 +46,9 @@ class LayerEstimate:
     n_fields_scored: int
     n_fields_rejected: int
     n_fields_failed: int
+    n_fields_earlier: int
+    acquired_from: str | None
+    acquired_to: str | None
     culture_area_cm2: float
     confluency_percent: float | None
     sd_points: float | None
@@ -77,6 +84,9 @@ class VesselEstimate:
     missing_layers: tuple[int, ...]
     culture_area_cm2: float
     measured_percent: float
+    n_fields_earlier: int
+    acquired_from: str | None
+    acquired_to: str | None
     confluency_interval: tuple[float, float] | None
     interval_note: str
     how: str
@@ -115,6 +125,14 @@ def layer_estimates(
     return tuple(estimates)
 
 
+def latest_fields(fields: Iterable[ScoredField]) -> frozenset[str]:
+    """Return the keys of the fields that layers and vessels are estimated from: those of each vessel's latest time."""
+    by_vessel: defaultdict[str, dict[str, ManifestRow]] = defaultdict(dict)
+    for field in fields:
+        by_vessel[field.row.vessel_id][field.score.key] = field.row
+    return frozenset().union(*(latest_keys(rows) for rows in by_vessel.values()))
+
+
 def _one_type(vessel_id: str, members: Sequence[ScoredField], catalogue: Catalogue) -> VesselType:
     types = {catalogue.get(name).id for name in sorted({member.row.vessel_type for member in members})}
     if len(types) > 1:
@@ -135,8 +153,9 @@ def estimate_layers(
         keys.add(field.score.key)
         by_layer[field.row.layer].append(field)
     reachable = vessel.reachable_layers(optics_profile)
+    latest = latest_keys({field.score.key: field.row for field in fields})
     return tuple(
-        _estimate_layer(vessel_id, vessel, layer, by_layer[layer], layer in reachable, optics_profile)
+        _estimate_layer(vessel_id, vessel, layer, by_layer[layer], latest, layer in reachable, optics_profile)
         for layer in range(1, vessel.layers + 1)
     )
 
@@ -166,10 +185,14 @@ def _estimate_layer(
     vessel_id: str,
     vessel: VesselType,
     layer: int,
-    fields: Sequence[ScoredField],
+    all_fields: Sequence[ScoredField],
+    latest: frozenset[str],
     is_reachable: bool,
     optics_profile: str,
 ) -> LayerEstimate:
+    fields = [field for field in all_fields if field.score.key in latest]
+    n_earlier = len(all_fields) - len(fields)
+    first, last = _time_span(fields)
     scored = [field.score for field in fields if field.score.status == "scored"]
     rejected, failed = _count(fields, "rejected"), _count(fields, "failed")
     weighting, weights = _weights(scored)
@@ -179,10 +202,13 @@ def _estimate_layer(
         vessel_id=vessel_id,
         vessel_type=vessel.id,
         layer=layer,
-        state=_layer_state(fields, len(scored), is_reachable),
+        state=_layer_state(fields, len(scored), is_reachable or n_earlier > 0),
         n_fields_scored=len(scored),
         n_fields_rejected=rejected,
         n_fields_failed=failed,
+        n_fields_earlier=n_earlier,
+        acquired_from=first,
+        acquired_to=last,
         culture_area_cm2=vessel.area_per_layer_cm2,
         confluency_percent=_weighted_mean(values, weights),
         sd_points=_sample_sd(values),
@@ -193,8 +219,21 @@ def _estimate_layer(
         weighting=weighting,
         confluency_interval=None,
         interval_note=INTERVAL_NOT_COMPUTED,
-        how=_layer_words(scored, rejected, failed, is_reachable, optics_profile),
+        how=" ".join(
+            (
+                _layer_words(scored, rejected, failed, n_earlier, is_reachable, optics_profile),
+                *_earlier_words(n_earlier),
+            )
+        ),
     )
+
+
+def _time_span(fields: Sequence[ScoredField]) -> tuple[str | None, str | None]:
+    """Return the first and last time at which these fields were acquired, in UTC."""
+    times = [time for field in fields if (time := acquired_utc(field.row)) is not None]
+    if not times:
+        return None, None
+    return min(times).isoformat(timespec="seconds"), max(times).isoformat(timespec="seconds")
 
 
 def _count(fields: Sequence[ScoredField], status: FieldStatus) -> int:
@@ -251,10 +290,12 @@ def _imaged_percent(scored: Sequence[FieldScore], vessel: VesselType) -> float |
 
 
 def _layer_words(
-    scored: Sequence[FieldScore], rejected: int, failed: int, is_reachable: bool, optics_profile: str
+    scored: Sequence[FieldScore], rejected: int, failed: int, n_earlier: int, is_reachable: bool, optics_profile: str
 ) -> str:
     if not scored and rejected + failed:
         return f"None of {rejected + failed} fields could be scored ({rejected} rejected, {failed} failed)."
+    if not scored and n_earlier:
+        return "No field at the latest time point of the vessel."
     if not scored:
         can = "can be imaged" if is_reachable else "cannot be imaged"
         return f"No field; the layer {can} with {optics_profile} optics."
@@ -264,6 +305,11 @@ def _layer_words(
     if not is_reachable:
         words.append(f"The catalogue does not count this layer as reached with {optics_profile} optics.")
     return " ".join(words)
+
+
+def _earlier_words(n_earlier: int) -> tuple[str, ...]:
+    verb = "is" if n_earlier == 1 else "are"
+    return (f"{_counted(n_earlier, 'field')} of earlier time points {verb} left out.",) if n_earlier else ()
 
 
 def _weight_words(scored: Sequence[FieldScore]) -> str:
@@ -314,6 +360,7 @@ def _estimate_vessel(vessel_id: str, members: Iterable[LayerEstimate], catalogue
     values = [_figure(one.confluency_percent) for one in measured]
     areas = [one.culture_area_cm2 for one in measured]
     total_cm2 = math.fsum(one.culture_area_cm2 for one in layers)
+    n_earlier = sum(one.n_fields_earlier for one in layers)
     return VesselEstimate(
         vessel_id=vessel_id,
         vessel_type=types[0],
@@ -329,9 +376,12 @@ def _estimate_vessel(vessel_id: str, members: Iterable[LayerEstimate], catalogue
         missing_layers=_in_state(layers, "missing"),
         culture_area_cm2=total_cm2,
         measured_percent=100 * math.fsum(areas) / total_cm2,
+        n_fields_earlier=n_earlier,
+        acquired_from=min((one.acquired_from for one in layers if one.acquired_from is not None), default=None),
+        acquired_to=max((one.acquired_to for one in layers if one.acquired_to is not None), default=None),
         confluency_interval=None,
         interval_note=INTERVAL_NOT_COMPUTED,
-        how=_vessel_words(layers, len(measured)),
+        how=" ".join((_vessel_words(layers, len(measured)), *_earlier_words(n_earlier))),
         layers=layers,
     )
 
