@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -34,7 +34,11 @@ from msc_vision.segmentation.contrast import (
     texture,
     texture_histogram,
 )
+from msc_vision.segmentation.fusion import Doubt, Probabilities, doubt
 from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, label_parts, tile_parts
+
+if TYPE_CHECKING:
+    from msc_vision.batch.network_field import NetworkField
 
 SMALLEST_SIDE_PX = 64
 SIZE_TOLERANCE = 0.01
@@ -90,6 +94,7 @@ class _Measured:
     n_judgeable: int
     objects: ObjectTable
     labels_sha256: str | None
+    doubt: Doubt | None = None
 
 
 def score_field(task: FieldTask, *, tile_map: TileMap = map) -> FieldScore:
@@ -193,16 +198,49 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     counts = texture_histogram(picture, judged)
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
-    parts, local = tile_parts(foreground, region, working.shape[1])
-    objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
+    n_judgeable, n_contrast = cv2.countNonZero(judged), cv2.countNonZero(foreground)
+    network = _network(task, frame)
+    if network is None:
+        parts, local = tile_parts(foreground, region, working.shape[1])
+        objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
+        labels, seen = objects.lookups[0][local], None
+    else:
+        look = network.look_whole(native, working, judged)
+        assert look.labels is not None
+        labels, objects, seen = look.labels, look.objects, look.probabilities
     digest = None
     if task.labels_path is not None:
-        labels = objects.lookups[0][local]
-        digest = write_labels(
-            task.labels_path, foreground.view(np.bool_), labels, frame.pixel_size_um, frame.factor, frame.info.shape
-        )
-    counted = _Measured(cv2.countNonZero(foreground), cv2.countNonZero(judged), objects, digest)
+        digest = write_labels(task.labels_path, labels > 0, labels, frame.pixel_size_um, frame.factor, frame.info.shape)
+    counted = _counted(task, objects, n_judgeable, n_contrast, seen, digest)
     return _scored(task, frame, report, notes, sha256, counted, levels)
+
+
+def _network(task: FieldTask, frame: Frame) -> "NetworkField | None":
+    """Return the network's way through a field, None where local contrast stands alone; only here torch is loaded."""
+    settings = task.pipeline.network
+    if settings is None:
+        return None
+    from msc_vision.batch.network_field import network_field
+
+    assumed_um = task.pipeline.contrast.assumed_pixel_size_um / frame.factor
+    return network_field(settings, frame, frame.pixel_size_um or assumed_um)
+
+
+def _counted(
+    task: FieldTask,
+    objects: ObjectTable,
+    n_judgeable: int,
+    n_contrast: int,
+    seen: Probabilities | None,
+    digest: str | None,
+) -> _Measured:
+    """Return what was counted, with the doubts that the network leaves where there is one."""
+    n_foreground = int(objects.table["area_px"].sum())
+    settings = task.pipeline.network
+    if seen is None or settings is None:
+        return _Measured(n_foreground, n_judgeable, objects, digest)
+    doubts = doubt(n_foreground, n_contrast, n_judgeable, seen, settings.doubt)
+    return _Measured(n_foreground, n_judgeable, objects, digest, doubts)
 
 
 def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], QualityReport, tuple[str, ...]]:
@@ -278,7 +316,11 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
     levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
-    counted = _measure_tiles(tiled, levels, tiles, tile_map)
+    network = _network(task, frame)
+    if network is None:
+        counted = _measure_tiles(tiled, levels, tiles, tile_map)
+    else:
+        counted = _look_tiled(network, tiled, levels, tiles, tile_map)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
 
@@ -311,7 +353,7 @@ def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], t
 
         found = list(tile_map(count, tiles))
         objects = joined([parts for parts, _ in found])
-        return _Measured(_n_foreground(objects), sum(n for _, n in found), objects, None)
+        return _counted(tiled.task, objects, sum(n for _, n in found), 0, None, None)
 
     with LabelsWriter(target, frame.working_shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
 
@@ -328,12 +370,30 @@ def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], t
         objects = joined([parts for parts, _ in found])
         for _ in tile_map(number, tiles, objects.lookups):
             pass
-    n_judgeable = sum(n for _, n in found)
-    return _Measured(_n_foreground(objects), n_judgeable, objects, labels_sha256(target))
+    return _counted(tiled.task, objects, sum(n for _, n in found), 0, None, labels_sha256(target))
 
 
-def _n_foreground(objects: ObjectTable) -> int:
-    return int(objects.table["area_px"].sum())
+def _look_tiled(
+    network: "NetworkField", tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], tile_map: TileMap
+) -> _Measured:
+    """Let the network look at a large field, and count what local contrast says instead."""
+    task = tiled.task
+
+    def read(region: Region) -> NDArray[Any]:
+        with open_image(task.source, task.plane) as image:
+            return image.read(region)
+
+    def count(region: Region) -> tuple[int, int]:
+        picture, inner = tiled.picture(region)
+        judged = tiled.judged(region)
+        mask = np.ascontiguousarray(foreground_mask(picture, levels, tiled.sizes)[inner])
+        return cv2.countNonZero(mask & judged), cv2.countNonZero(judged)
+
+    counts = list(tile_map(count, tiles))
+    look = network.look_tiled(read, tiled.judged, tiles, task.labels_path, tile_map)
+    digest = None if task.labels_path is None else labels_sha256(task.labels_path)
+    n_contrast, n_judgeable = (sum(n) for n in zip(*counts, strict=True))
+    return _counted(task, look.objects, n_judgeable, n_contrast, look.probabilities, digest)
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------
@@ -366,7 +426,11 @@ def _scored(
     if levels.is_uncertain:
         common["flags"] = (*common["flags"], "bare-or-full")
         common["notes"] = (*common["notes"], BARE_OR_FULL)
-    common["quality"] = report.figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
+    figures = {} if counted.doubt is None else counted.doubt.figures
+    if counted.doubt is not None:
+        common["flags"] = (*common["flags"], *counted.doubt.flags)
+        common["notes"] = (*common["notes"], *counted.doubt.notes)
+    common["quality"] = report.figures | figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
     pixel = frame.pixel_size_um
     n_working = frame.working_shape[0] * frame.working_shape[1]
     judgeable_share = counted.n_judgeable / n_working

@@ -4,7 +4,7 @@ import hashlib
 import json
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,6 +14,9 @@ from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.imaging.quality import QualitySettings
 from msc_vision.resources import resource_path
 from msc_vision.segmentation.contrast import ContrastSettings
+from msc_vision.segmentation.fusion import DoubtSettings
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 class ScaleSettings(BaseModel):
@@ -24,6 +27,20 @@ class ScaleSettings(BaseModel):
     target_um: float = Field(1.3, gt=0, description="native pixels are binned as long as they stay at or below this")
     unknown_side_px: int = Field(1450, ge=64, description="without a pixel size, a camera picture is binned below this")
     unknown_factor_max: int = Field(4, ge=1, description="but not more: a larger picture is a mosaic")
+
+
+class NetworkSettings(BaseModel):
+    """Which network looks at a field; what its maps mean stands in the network's own config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="a shipped model by name, or a folder")
+    model_sha256: str | None = Field(None, description="of the model's files; filled in when the recipe is read")
+    precision: Precision = Field("auto", description="auto: bfloat16 where the processor computes it natively")
+    scale_tolerance: float = Field(
+        0.1, ge=0, lt=0.5, description="relative distance from the canonical pixel size at which nothing is resampled"
+    )
+    doubt: DoubtSettings = Field(DoubtSettings(), description="when a person has to look")
 
 
 class Pipeline(BaseModel):
@@ -38,6 +55,7 @@ class Pipeline(BaseModel):
     artefacts: ArtefactSettings = Field(ArtefactSettings(), description="What of a field is left out as not judgeable.")
     quality: QualitySettings = Field(QualitySettings(), description="Whether a field can be judged at all.")
     contrast: ContrastSettings = Field(ContrastSettings(), description="Cells against bare surface, by local contrast.")
+    network: NetworkSettings | None = Field(None, description="The network; without it local contrast stands alone.")
 
     @property
     def sha256(self) -> str:
@@ -58,10 +76,24 @@ def load_pipeline(name_or_path: str | Path) -> Pipeline:
     """
     path = _find(str(name_or_path))
     try:
-        return Pipeline.model_validate(_settings(path, seen=()))
+        pipeline = Pipeline.model_validate(_settings(path, seen=()))
     except ValidationError as err:
         problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in err.errors())
         raise InvalidArgumentError(f"Recipe {path}: {problems}.") from err
+    return pipeline if pipeline.network is None else _with_model(pipeline, pipeline.network, path)
+
+
+def _with_model(pipeline: Pipeline, network: NetworkSettings, path: Path) -> Pipeline:
+    """Return the recipe with the hash of its network, and refuse one that names another hash."""
+    from msc_vision.segmentation.network.weights import model_sha256  # loads torch
+
+    found = model_sha256(network.model)
+    if network.model_sha256 not in (None, found):
+        raise InvalidArgumentError(
+            f"Recipe {path}: it wants model {network.model} with sha256 {str(network.model_sha256)[:12]}…,"
+            f" here it has {found[:12]}…."
+        )
+    return pipeline.model_copy(update={"network": network.model_copy(update={"model_sha256": found})})
 
 
 def shipped_pipelines() -> tuple[str, ...]:

@@ -7,6 +7,7 @@ never a cell. Numbers follow the first pixel of each object in reading order.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -137,7 +138,7 @@ def join_parts(
     number[order] = np.arange(n)
     group = number[group]
     lookups = tuple(np.concatenate([[0], group[start:stop] + 1]).astype(np.int32) for start, stop in pairwise(offsets))
-    return ObjectTable(_table(tiles, group, n, shape, factor, native_shape, pixel_size_um), lookups)
+    return ObjectTable(object_table(tiles, group + 1, n, shape, factor, native_shape, pixel_size_um), lookups)
 
 
 def _all(tiles: Sequence[TileParts], name: str) -> NDArray[np.int64]:
@@ -200,19 +201,48 @@ def _touching(
     return np.unique(np.concatenate(found), axis=0).astype(np.int64)
 
 
-def _table(
-    tiles: Sequence[TileParts],
-    group: NDArray[np.int64],
+class Pieces(Protocol):
+    """What the table needs to know of the pieces of one tile, an entry per piece."""
+
+    @property
+    def area(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def sum_y(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def sum_x(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def box(self) -> NDArray[np.int64]: ...  # noqa: D102
+
+
+def object_table(
+    tiles: Sequence[Pieces],
+    labels: NDArray[np.int64],
     n: int,
     shape: tuple[int, int],
     factor: int,
     native_shape: tuple[int, int],
     pixel_size_um: float | None,
 ) -> NDArray[np.void]:
+    """Return a row of `OBJECT_COLUMNS` for each of ``n`` objects.
+
+    Parameters
+    ----------
+    tiles : sequence of Pieces
+    labels : (m,) int64 array
+        For each piece of each tile the object it belongs to, from 1; 0 for none.
+    shape, native_shape : (int, int)
+        Of the field in working and in native pixels.
+    factor : int
+        Native pixels a side of one working pixel.
+    pixel_size_um : float or None
+        Of a native pixel.
+    """
+    kept = labels > 0
+    group = labels[kept] - 1
     area, sum_y, sum_x = (np.zeros(n, np.int64) for _ in range(3))
     for total, name in ((area, "area"), (sum_y, "sum_y"), (sum_x, "sum_x")):
-        np.add.at(total, group, _all(tiles, name))
-    boxes = np.concatenate([tile.box for tile in tiles])
+        np.add.at(total, group, np.concatenate([getattr(tile, name) for tile in tiles])[kept])
+    boxes = np.concatenate([tile.box for tile in tiles])[kept]
     low, high = np.full((n, 2), np.iinfo(np.int64).max), np.zeros((n, 2), np.int64)
     np.minimum.at(low, group, boxes[:, [0, 2]])
     np.maximum.at(high, group, boxes[:, [1, 3]])

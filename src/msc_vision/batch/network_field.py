@@ -1,0 +1,234 @@
+"""One field through the network: its maps, and its cells.
+
+Whole fields keep their maps in memory; those of large fields lie in files beside the labels until the cells are
+numbered. Both go through the same windows and the same functions.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msc_vision.batch.pipeline import NetworkSettings, Precision
+from msc_vision.errors import OutputError
+from msc_vision.imaging.frame import Frame
+from msc_vision.imaging.normalise import to_working
+from msc_vision.io.labels import LabelsWriter
+from msc_vision.records import Region
+from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
+from msc_vision.segmentation.fusion import Probabilities, probabilities
+from msc_vision.segmentation.network.field_maps import FieldPlan, plan_field, window_maps
+from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.predict import Window, has_native_bf16
+from msc_vision.segmentation.network.weights import Model, load_model
+from msc_vision.segmentation.objects import ObjectTable
+
+ReadNative = Callable[[Region], NDArray[Any]]
+Judged = Callable[[Region], NDArray[np.uint8]]
+TileMap = Callable[..., Iterator[Any]]
+
+
+class Look(NamedTuple):
+    """What the network found in a field; ``labels`` is None where they were written to a file tile by tile."""
+
+    labels: NDArray[np.int32] | None
+    objects: ObjectTable
+    probabilities: Probabilities
+    log_scales: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkField:
+    """A field, the network that looks at it, and how it goes through.
+
+    ``pixel_size_um`` is that of a native pixel, or what is assumed for it.
+    """
+
+    model: Model
+    frame: Frame
+    plan: FieldPlan
+    pixel_size_um: float
+    is_bf16: bool
+
+    def look_whole(self, native: NDArray[Any], working: NDArray[np.uint16], judged: NDArray[np.uint8]) -> Look:
+        """Return the cells of a field in memory.
+
+        Parameters
+        ----------
+        native : (Y, X) array
+        working : (Y, X) uint16 array
+            The same at the working pixel size.
+        judged : (Y, X) uint8 array
+            Where it can be judged, 0 or 1, working pixels.
+        """
+        binning = self.plan.binning
+        picture = working if binning == self.frame.factor else to_working(native, binning, self.frame.scale)
+
+        def read(region: Region) -> NDArray[np.uint16]:
+            return picture[region.y0 : region.y1, region.x0 : region.x1]
+
+        maps = np.empty((len(MAPS), *working.shape), np.uint8)
+        scales = []
+        for window in self.plan.windows:
+            target = self.plan.working(window)
+            found, log_scale = self._maps(window, read)
+            maps[:, target.y0 : target.y1, target.x0 : target.x1] = found
+            scales.append(log_scale)
+        region = Region(0, working.shape[0], 0, working.shape[1])
+        parts, local = self._parts(maps, judged, region, region)
+        objects = self._join([parts])
+        return Look(objects.lookups[0][local], objects, probabilities(maps[0], judged), tuple(scales))
+
+    def look_tiled(
+        self, read_native: ReadNative, judged: Judged, tiles: Sequence[Region], target: Path | None, tile_map: TileMap
+    ) -> Look:
+        """Return the cells of a large field, and write their labels to ``target``.
+
+        Parameters
+        ----------
+        read_native, judged : callable
+            Return a region of native pixels, and the judgeable mask of a region of working pixels.
+        tiles : sequence of Region
+            They cover the field, in working pixels.
+        """
+        frame, shape = self.frame, self.frame.working_shape
+
+        def read(region: Region) -> NDArray[np.uint16]:
+            native = read_native(_unbinned(region, self.plan.binning, frame.info.shape))
+            return to_working(native, self.plan.binning, frame.scale)
+
+        with _map_folder(target) as folder:
+            stored = self._stored_maps(read, Path(folder), tile_map)
+
+            def split(region: Region) -> tuple[CellParts, NDArray[np.int32]]:
+                around = _surroundings(region, shape)
+                return self._parts(stored.read(around), judged(around), around, region)
+
+            def evidence(region: Region) -> tuple[CellParts, Probabilities]:
+                return split(region)[0], probabilities(stored.read(region)[0], judged(region))
+
+            found = list(tile_map(evidence, tiles))
+            objects = self._join([parts for parts, _ in found])
+            if target is not None:
+                with LabelsWriter(target, shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
+
+                    def number(region: Region, lookup: NDArray[np.int32]) -> None:
+                        labels = lookup[split(region)[1]]
+                        writer.write_tile(region, labels > 0, labels)
+
+                    for _ in tile_map(number, tiles, objects.lookups):
+                        pass
+        return Look(None, objects, sum((sums for _, sums in found), start=Probabilities()), stored.log_scales)
+
+    def _maps(self, window: Window, read: Callable[[Region], NDArray[np.uint16]]) -> tuple[NDArray[np.uint8], float]:
+        return window_maps(self.model, self.plan, window, read, bf16=self.is_bf16)
+
+    def _stored_maps(
+        self, read: Callable[[Region], NDArray[np.uint16]], folder: Path, tile_map: TileMap
+    ) -> "_StoredMaps":
+        def one(number: int, window: Window) -> tuple[Region, Path, float]:
+            maps, log_scale = self._maps(window, read)
+            path = folder / f"{number}.npy"
+            try:
+                np.save(path, maps)
+            except OSError as err:
+                raise OutputError(f"{path}: cannot keep the maps of a large field: {err.strerror or err}.") from err
+            return self.plan.working(window), path, log_scale
+
+        listed = self.plan.windows
+        found = list(tile_map(one, range(len(listed)), listed))
+        return _StoredMaps(tuple((region, path) for region, path, _ in found), tuple(scale for *_, scale in found))
+
+    def _parts(
+        self, maps: NDArray[np.uint8], judged: NDArray[np.uint8], around: Region, region: Region
+    ) -> tuple[CellParts, NDArray[np.int32]]:
+        limit = round(255 * self.model.config.settings.foreground_limit)
+        named = dict(zip(MAPS, maps, strict=True))
+        named["foreground"] = (maps[0] > limit).view(np.uint8) & judged
+        return cell_parts(CellMaps(**named), around, region, self.frame.working_shape[1])
+
+    def _join(self, parts: Sequence[CellParts]) -> ObjectTable:
+        frame, cells = self.frame, self.model.config.settings.cells
+        smallest_px = cells.smallest_um2 / (self.pixel_size_um * frame.factor) ** 2
+        return join_cells(
+            parts, cells, frame.working_shape, frame.factor, frame.info.shape, frame.pixel_size_um, smallest_px
+        )
+
+
+def network_field(settings: NetworkSettings, frame: Frame, pixel_size_um: float) -> NetworkField:
+    """Return how a field goes through the network that the settings name.
+
+    Parameters
+    ----------
+    pixel_size_um : float
+        Of a native pixel, known or assumed.
+    """
+    model = _loaded(settings.model)
+    plan = plan_field(
+        frame.info.shape,
+        frame.working_shape,
+        frame.factor,
+        pixel_size_um,
+        model.config.canonical_pixel_size_um,
+        settings.scale_tolerance,
+    )
+    return NetworkField(model, frame, plan, pixel_size_um, _is_bf16(settings.precision))
+
+
+def _is_bf16(precision: Precision) -> bool:
+    return has_native_bf16() if precision == "auto" else precision == "bfloat16"
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str) -> Model:
+    return load_model(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoredMaps:
+    """Maps of a large field in files, one per window."""
+
+    windows: tuple[tuple[Region, Path], ...]
+    log_scales: tuple[float, ...]
+
+    def read(self, region: Region) -> NDArray[np.uint8]:
+        """Return the maps of a region of working pixels, (len(MAPS), Y, X)."""
+        out = np.zeros((len(MAPS), *region.shape), np.uint8)
+        for covered, path in self.windows:
+            y0, y1 = max(covered.y0, region.y0), min(covered.y1, region.y1)
+            x0, x1 = max(covered.x0, region.x0), min(covered.x1, region.x1)
+            if y0 < y1 and x0 < x1:
+                stored = np.load(path, mmap_mode="r")
+                out[:, y0 - region.y0 : y1 - region.y0, x0 - region.x0 : x1 - region.x0] = stored[
+                    :, y0 - covered.y0 : y1 - covered.y0, x0 - covered.x0 : x1 - covered.x0
+                ]
+        return out
+
+
+def _map_folder(target: Path | None) -> "tempfile.TemporaryDirectory[str]":
+    """Return a folder for the maps of a large field, on the disk of the run, gone when the field is done."""
+    return tempfile.TemporaryDirectory(prefix=".maps-", dir=None if target is None else target.parent)
+
+
+def _surroundings(region: Region, shape: tuple[int, int]) -> Region:
+    return Region(
+        max(region.y0 - SURROUNDINGS_PX, 0),
+        min(region.y1 + SURROUNDINGS_PX, shape[0]),
+        max(region.x0 - SURROUNDINGS_PX, 0),
+        min(region.x1 + SURROUNDINGS_PX, shape[1]),
+    )
+
+
+def _unbinned(region: Region, binning: int, shape: tuple[int, int]) -> Region:
+    """Return a region of binned pixels in native ones."""
+    return Region(
+        region.y0 * binning,
+        min(region.y1 * binning, shape[0]),
+        region.x0 * binning,
+        min(region.x1 * binning, shape[1]),
+    )

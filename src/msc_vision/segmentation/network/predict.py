@@ -1,0 +1,173 @@
+"""Maps of a whole field from the network, window by window.
+
+How a field is cut into windows follows from its size alone, never from tiles, workers or batches, so a field has the
+same maps however it is worked on. Each window is read with as much surroundings as the network sees.
+"""
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from msc_vision.records import Region
+from msc_vision.segmentation.network.inputs import REACH_PX as INPUT_REACH_PX
+from msc_vision.segmentation.network.inputs import network_inputs
+from msc_vision.segmentation.network.model import GRID
+
+WINDOW_PX = 2560
+"""Longest side of a field, in canonical pixels, that goes through the network at once."""
+CORE_PX = 2048
+"""Side of the windows of larger fields, without surroundings."""
+NETWORK_REACH_PX = 240
+MARGIN_PX = -(-(NETWORK_REACH_PX + INPUT_REACH_PX) // GRID) * GRID
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How pixels of a picture become canonical ones.
+
+    Attributes
+    ----------
+    ratio : float
+        Side of a canonical pixel in pixels of the picture.
+    shape : (int, int)
+        Of the whole field in canonical pixels.
+    """
+
+    ratio: float
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window: where its core lies in the field and what is read for it, in canonical pixels."""
+
+    core: Region
+    around: Region
+
+
+def resampling(shape: tuple[int, int], pixel_size: float, canonical: float, tolerance: float) -> Resampling:
+    """Return how a picture is resampled; sizes within the tolerance are left as they are.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Of the picture, whose pixels have the side ``pixel_size``.
+    pixel_size, canonical : float
+        In the same unit.
+    tolerance : float
+        Relative difference that the network does not mind.
+    """
+    ratio = canonical / pixel_size
+    if abs(math.log(ratio)) <= math.log1p(tolerance):
+        return Resampling(1.0, shape)
+    return Resampling(ratio, (max(1, round(shape[0] / ratio)), max(1, round(shape[1] / ratio))))
+
+
+def windows(shape: tuple[int, int]) -> tuple[Window, ...]:
+    """Return the windows of a field of so many canonical pixels, in reading order."""
+    spans_y, spans_x = _spans(shape[0]), _spans(shape[1])
+    return tuple(
+        Window(
+            Region(y0, y1, x0, x1),
+            Region(
+                max(y0 - MARGIN_PX, 0),
+                min(y1 + MARGIN_PX, shape[0]),
+                max(x0 - MARGIN_PX, 0),
+                min(x1 + MARGIN_PX, shape[1]),
+            ),
+        )
+        for y0, y1 in spans_y
+        for x0, x1 in spans_x
+    )
+
+
+def _spans(length: int) -> list[tuple[int, int]]:
+    if length <= WINDOW_PX:
+        return [(0, length)]
+    n = -(-length // CORE_PX)
+    side = -(-length // n // GRID) * GRID + GRID * (length % (n * GRID) > 0)
+    return [(start, min(start + side, length)) for start in range(0, length, side)]
+
+
+def source_region(around: Region, resampling: Resampling, shape: tuple[int, int]) -> Region:
+    """Return which pixels of the picture a canonical region needs; ``shape`` is that of the picture."""
+    if resampling.ratio == 1.0:
+        return around
+    (y0, y1), (x0, x1) = (
+        (math.floor((low + 0.5) * resampling.ratio - 0.5), math.ceil((high - 0.5) * resampling.ratio - 0.5) + 2)
+        for low, high in ((around.y0, around.y1), (around.x0, around.x1))
+    )
+    return Region(max(y0, 0), min(y1, shape[0]), max(x0, 0), min(x1, shape[1]))
+
+
+def resampled(
+    picture: NDArray[np.uint16], source: Region, around: Region, resampling: Resampling
+) -> NDArray[np.float32]:
+    """Return a region of canonical pixels.
+
+    Parameters
+    ----------
+    picture : (Y, X) uint16 array
+        The pixels of ``source``.
+    """
+    if resampling.ratio == 1.0:
+        return picture.astype(np.float32)
+    return interpolated(picture, source, around, resampling.ratio).astype(np.float32)
+
+
+def interpolated(
+    picture: NDArray[np.uint8 | np.uint16], source: Region, target: Region, ratio: float
+) -> NDArray[np.uint8 | np.uint16]:
+    """Return ``target`` out of ``source`` by linear interpolation; ratio = side of a target pixel in source pixels."""
+    y = (np.arange(target.y0, target.y1) + 0.5) * ratio - 0.5 - source.y0
+    x = (np.arange(target.x0, target.x1) + 0.5) * ratio - 0.5 - source.x0
+    shape = (y.size, x.size)
+    map_x = np.broadcast_to(x.astype(np.float32), shape)
+    map_y = np.broadcast_to(y.astype(np.float32)[:, None], shape)
+    return cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def has_native_bf16() -> bool:
+    """Tell whether this processor multiplies in bfloat16; elsewhere it would be slower than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def predict_window(
+    network: nn.Module, picture: NDArray[np.float32], temperature: float, *, bf16: bool
+) -> tuple[NDArray[np.uint8], float]:
+    """Return the maps of one window with its surroundings.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode.
+    picture : (Y, X) float32 array
+        Brightness at the canonical pixel size.
+    temperature : float
+        Foreground logits are divided by it, which calibrates their probabilities.
+    bf16 : bool
+        Compute in bfloat16: twice as fast where the processor has it.
+
+    Returns
+    -------
+    maps : (len(MAPS), Y, X) uint8 array
+        Probabilities, 255 for one.
+    log_scale : float
+        How large a pixel seems to be, see `CultureNetwork.forward`.
+    """
+    height, width = picture.shape
+    padded = cv2.copyMakeBorder(picture, 0, -height % GRID, 0, -width % GRID, cv2.BORDER_REFLECT_101)
+    device = next(network.parameters()).device
+    inputs = torch.from_numpy(network_inputs(padded))[None].to(device, memory_format=torch.channels_last)
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        logits, log_scale = network(inputs)
+        answers = logits[0, :, :height, :width].float()
+        answers[0] /= temperature
+        maps = torch.sigmoid(answers).mul_(255).round_().to(torch.uint8)
+    return maps.cpu().numpy(), float(log_scale[0])
