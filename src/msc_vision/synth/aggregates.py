@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.cells import Textures, unit_disc
+from msc_vision.synth.cells import Textures, repeated, unit_disc
 from msc_vision.synth.culture import CellKind, FloatArray
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.synth.shapes import Corners
@@ -58,7 +58,7 @@ def _pile(
     np.minimum(depth, np.float32(radius_px), out=depth)
     height = depth / np.float32(radius_px)
     ball = np.sqrt(height * (2 - height))
-    grain = textures.cut(textures.grain, box.mask.shape, (int(rng.integers(256)), int(rng.integers(256))))
+    grain = repeated(textures.grain, box.mask.shape, int(rng.integers(65536)))
     thick = np.float32(min(0.035 * diameter_um, 6.0)) * ball * (1 + np.float32(0.15) * grain)
     bumpy = np.float32(1.6) * bumps * np.minimum(height * 4, 1)
     board.phase[at] += (np.float32(0.35 + 0.65 * compact) * thick + np.float32(1.1 - compact) * bumpy) * box.mask
@@ -138,7 +138,7 @@ def _dead_cell(board: Board, settings: FieldSettings, textures: Textures, rng: n
         return
     depth = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_3)
     dome = np.sqrt(np.clip(depth / np.float32(max(0.8 * radius_px, 1.0)), 0, 1))
-    grain = textures.cut(textures.grain, box.mask.shape, (int(rng.integers(256)), int(rng.integers(256))))
+    grain = repeated(textures.grain, box.mask.shape, int(rng.integers(65536)))
     phase = float(rng.uniform(0.8, 3.2)) * dome * (1 + np.float32(rng.uniform(0.0, 0.35)) * grain)
     board.phase[box.at] += phase.astype(np.float32, copy=False)
     board.absorption[box.at] += np.float32(rng.uniform(0.0, 0.5)) * dome

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from msc_vision.synth.culture import CellKind, FloatArray
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.synth.shapes import Corners, draw_outlines
-from msc_vision.synth.surface import Box
+from msc_vision.synth.surface import Box, Pixels
 
 _BATCH = 12  # outlines of one kind made at a time
 _TILE = 256  # side of the texture tiles, which repeat
@@ -84,7 +84,10 @@ class CellSource:
 
     def _batch(self, kind: CellKind) -> list[Cell]:
         cells, rng = self._settings.cells, self._rng
-        areas = self._median_area(kind) * np.exp(rng.normal(0.0, cells.area_spread, _BATCH).clip(-2.5, 2.5))
+        median = self._median_area(kind)
+        field_um2 = self._settings.height_px * self._settings.width_px * self._settings.pixel_size_um**2
+        n = int(min(max(0.02 * field_um2 / median, _BATCH), 5 * _BATCH))  # few per batch: all have as many tips
+        areas = median * np.exp(rng.normal(0.0, cells.area_spread, n).clip(-2.5, 2.5))
         outlines = draw_outlines(kind, areas, cells, rng)
         return [
             make_cell(kind, outline, area, self._settings, rng) for outline, area in zip(outlines, areas, strict=True)
@@ -144,22 +147,27 @@ class Textures:
 
     Attributes
     ----------
-    grain : (2 * 256, 2 * 256) float32 array
+    grain : (256, 256) float32 array
         Fine and coarse unevenness, unit standard deviation.
-    folds : (2 * 256, 2 * 256) float32 array
+    folds : (256, 256) float32 array
         Slow noise, 0 to about 2.
     """
 
     grain: FloatArray
     folds: FloatArray
 
-    def cut(self, pattern: FloatArray, shape: tuple[int, int], start: tuple[int, int]) -> FloatArray:
-        """Return a part of a pattern from a place within its first period."""
-        room = pattern.shape[0] - _TILE
-        if max(shape) > room:
-            repeats = -(-(max(shape) + _TILE) // _TILE)
-            pattern = np.tile(pattern[:_TILE, :_TILE], (repeats, repeats))
-        return pattern[start[0] : start[0] + shape[0], start[1] : start[1] + shape[1]]
+
+def cut(pattern: FloatArray, pixels: Pixels, shift: int) -> FloatArray:
+    """Return a repeating pattern at some pixels, moved by `shift` of its 256 x 256 pixels."""
+    place = (pixels.rows + (shift >> 8)) % _TILE * _TILE + (pixels.columns + shift) % _TILE
+    return pattern.ravel()[place]
+
+
+def repeated(pattern: FloatArray, shape: tuple[int, int], shift: int) -> FloatArray:
+    """Return a repeating pattern over a whole area, moved by `shift` of its 256 x 256 pixels."""
+    start_y, start_x = shift >> 8, shift % _TILE
+    repeats = -(-(shape[0] + start_y) // _TILE), -(-(shape[1] + start_x) // _TILE)
+    return np.tile(pattern, repeats)[start_y : start_y + shape[0], start_x : start_x + shape[1]]
 
 
 def draw_textures(pixel_size_um: float, rng: np.random.Generator) -> Textures:
@@ -168,7 +176,7 @@ def draw_textures(pixel_size_um: float, rng: np.random.Generator) -> Textures:
     coarse = _wrapped_noise(2.6 / pixel_size_um, rng)
     slow = _wrapped_noise(4.5 / pixel_size_um, rng)
     grain = np.float32(0.65) * fine + np.float32(0.75) * coarse
-    return Textures(np.tile(grain, (2, 2)), np.tile(np.clip(slow + np.float32(0.4), 0, None), (2, 2)))
+    return Textures(grain, np.maximum(slow + np.float32(0.4), np.float32(0)))
 
 
 def _wrapped_noise(sigma_px: float, rng: np.random.Generator) -> FloatArray:
@@ -183,7 +191,7 @@ def _wrapped_noise(sigma_px: float, rng: np.random.Generator) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Relief:
-    """What one cell adds to the field in its box."""
+    """What one cell adds to the field at each of its pixels; all (n,) float32 arrays."""
 
     phase: FloatArray
     granularity: FloatArray
@@ -193,6 +201,7 @@ class Relief:
 def relief(
     cell: Cell,
     box: Box,
+    pixels: Pixels,
     place: tuple[float, float, float],
     pixel_size_um: float,
     textures: Textures,
@@ -204,8 +213,8 @@ def relief(
     ----------
     cell : Cell
         What it is.
-    box : Box
-        Where on the field, and its mask.
+    box, pixels : Box, Pixels
+        Where on the field.
     place : (float, float, float)
         Of the nucleus: y and x in pixels, and the angle of the long axis.
     pixel_size_um : float
@@ -215,57 +224,50 @@ def relief(
     rng : numpy.random.Generator
         Where the patterns are cut, where droplets lie.
     """
-    depth_um = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_3)
-    np.minimum(depth_um, 1e4, out=depth_um)  # a mask that fills its box has no rim: OpenCV gives huge figures
+    depth_um = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_3).ravel()[pixels.inner]
+    np.minimum(depth_um, np.float32(1e4), out=depth_um)  # a mask that fills its box has no rim: huge figures
     depth_um *= np.float32(pixel_size_um)
-    inside = box.mask.astype(np.float32)
-    rim = 1 - cv2.exp(depth_um * np.float32(-1 / cell.edge_um))
     if cell.kind == CellKind.ROUNDED:
-        phase = np.float32(cell.phase) * np.sqrt(np.clip(depth_um / np.float32(cell.edge_um), 0, 1))
-        return Relief(phase, np.float32(cell.granularity) * inside, None)
-    spread = _elliptic(box, place, cell.sigma_um, pixel_size_um)
-    middle = cv2.exp(np.float32(-0.5) * spread)
+        phase = np.float32(cell.phase) * np.sqrt(np.minimum(depth_um / np.float32(cell.edge_um), np.float32(1)))
+        return Relief(phase, np.full(phase.size, cell.granularity, np.float32), None)
+    spread = _elliptic(pixels, place, cell.sigma_um, pixel_size_um)
+    middle = np.exp(np.float32(-0.5) * spread)
     level = np.float32(cell.veil) + np.float32(1 - cell.veil) * middle
     level += np.float32(cell.nucleus) * _nucleus(cell, spread)
-    starts = rng.integers(0, _TILE, 4).tolist()
-    grain = textures.cut(textures.grain, box.mask.shape, (starts[0], starts[1]))
-    level *= 1 + np.float32(cell.texture) * grain
+    shifts = rng.integers(0, _TILE * _TILE, 2).tolist()
+    level *= 1 + np.float32(cell.texture) * cut(textures.grain, pixels, shifts[0])
     if cell.streaks > 0.05:
-        level *= 1 + np.float32(cell.streaks) * _streaks(box, place[2], pixel_size_um, rng)
+        level *= 1 + np.float32(cell.streaks) * _streaks(box, place[2], pixel_size_um, rng).ravel()[pixels.inner]
     if cell.ruffle > 0.05:
-        folds = textures.cut(textures.folds, box.mask.shape, (starts[2], starts[3]))
-        level += np.float32(cell.ruffle) * folds * cv2.exp(np.float32(-0.35) * depth_um)
+        folds = cut(textures.folds, pixels, shifts[1])
+        level += np.float32(cell.ruffle) * folds * np.exp(np.float32(-0.35) * depth_um)
+    rim = 1 - np.exp(depth_um * np.float32(-1 / cell.edge_um))
     phase = np.float32(cell.phase) * rim * np.maximum(level, np.float32(0.05))
-    granules = np.float32(cell.granularity) * middle * inside
+    granules = np.float32(cell.granularity) * middle
     if cell.kind == CellKind.LIPID:
-        droplets = _droplets(box, place, cell, pixel_size_um, rng)
+        droplets = _droplets(box, place, cell, pixel_size_um, rng).ravel()[pixels.inner]
         return Relief(phase + np.float32(0.9) * droplets, granules, np.float32(0.25) * droplets)
     return Relief(phase, granules, None)
 
 
 def _elliptic(
-    box: Box, place: tuple[float, float, float], sigma_um: tuple[float, float], pixel_size_um: float
+    pixels: Pixels, place: tuple[float, float, float], sigma_um: tuple[float, float], pixel_size_um: float
 ) -> FloatArray:
     """Return the squared distance from a place in units of an ellipse's two radii."""
-    y = (np.arange(box.y0, box.y0 + box.mask.shape[0], dtype=np.float32) - np.float32(place[0]))[:, None]
-    x = (np.arange(box.x0, box.x0 + box.mask.shape[1], dtype=np.float32) - np.float32(place[1]))[None, :]
+    y = (pixels.rows - place[0]).astype(np.float32)
+    x = (pixels.columns - place[1]).astype(np.float32)
     cosine, sine = math.cos(place[2]), math.sin(place[2])
     a, b = pixel_size_um / sigma_um[0], pixel_size_um / sigma_um[1]
     along = np.float32(a * cosine) * x + np.float32(a * sine) * y
     across = np.float32(-b * sine) * x + np.float32(b * cosine) * y
-    along *= along
-    across *= across
-    along += across
-    return along
+    return along * along + across * across
 
 
 def _nucleus(cell: Cell, spread: FloatArray) -> FloatArray:
     """Return about 1 on the nucleus, falling off over a micrometre or two."""
     radius_um = 6.5
-    scale = np.float32((cell.sigma_um[1] / radius_um) ** 2)
-    steep = np.minimum(spread * scale, np.float32(4.0))
-    steep *= steep
-    return cv2.exp(-steep)
+    steep = np.minimum(spread * np.float32((cell.sigma_um[1] / radius_um) ** 2), np.float32(4.0))
+    return np.exp(-steep * steep)
 
 
 def _streaks(box: Box, angle: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:

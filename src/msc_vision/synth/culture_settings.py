@@ -74,7 +74,7 @@ class CellSettings(FrozenModel):
     clumping: float = Field(1.0, ge=0, le=3, description="how unevenly cells settle; 0 spaces them evenly")
     alignment: float = Field(0.9, ge=0, le=1, description="how far neighbours share one direction in a full field")
     swirl_um: float = Field(260.0, gt=10, description="distance over which that direction turns")
-    contact: float = Field(0.35, ge=0, le=0.8, description="how much smaller cells are in a full field")
+    contact: float = Field(0.2, ge=0, le=0.8, description="how much smaller cells are in a full field")
     crowding: float = Field(
         0.0, ge=0, le=1.5, description="cells that still settle on top of a full layer, in layers; over-confluency"
     )

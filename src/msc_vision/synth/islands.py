@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.synth.cells import Textures
+from msc_vision.synth.cells import Textures, repeated
 from msc_vision.synth.culture import CellKind, FloatArray
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.synth.surface import Board, enlarged, smooth_map
@@ -91,11 +91,6 @@ def _sheet_phase(
     dome = 1 - cv2.exp(depth_um * np.float32(-1) / edge)
     nucleus = 1 / (1 + cv2.exp((np.float32(0.55 * radius_um) - depth_um) * np.float32(2.0)))
     dome += np.float32(rng.uniform(-0.25, 0.25)) * nucleus
-    dome *= 1 + np.float32(settings.cells.texture) * _repeated(textures.grain, cells.shape)
+    dome *= 1 + np.float32(settings.cells.texture) * repeated(textures.grain, cells.shape, 0)
     phase: FloatArray = level[cells] * np.maximum(dome, np.float32(0.02)) * (cells > 0)
     return phase
-
-
-def _repeated(pattern: FloatArray, shape: tuple[int, int]) -> FloatArray:
-    repeats = -(-shape[0] // pattern.shape[0]), -(-shape[1] // pattern.shape[1])
-    return np.tile(pattern, repeats)[: shape[0], : shape[1]]

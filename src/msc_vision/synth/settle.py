@@ -11,11 +11,12 @@ from msc_vision.synth.cells import Cell, CellSource, Textures, make_cell, relief
 from msc_vision.synth.culture import CellKind
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.synth.shapes import draw_outlines
-from msc_vision.synth.surface import Board, Box, Ground, filled
+from msc_vision.synth.surface import Board, Box, Ground, Pixels, filled
 
-_PLACES = 10  # places tried per cell; the one with the most room is taken
+_PLACES = 8  # places tried per cell; the one with the most room is taken
 _MISSES = 30  # cells in a row that found no room: what is wanted beyond is filled from below
 _LEAST_FRESH = 0.4  # share of a cell that has to cover bare surface
+_LEAST_GAP_UM = 4.0  # half the width of the narrowest gap that gets a cell of its own
 _SITE_UM = 5.0  # spacing of the grid on which bare surface is looked for
 
 
@@ -52,20 +53,27 @@ class Settler:
             cell = source.next()
             angle = float(self._angles(np.array([y]), np.array([x]))[0])
             box = filled(cell.corners_px(y, x, angle, self.settings.pixel_size_um), self.board.labels.shape)
-            if box is not None and box.mask.any():
-                self._draw(cell, (y, x, angle), box, is_above=True)
+            if box is not None:
+                self._draw(cell, (y, x, angle), box, box.pixels(width), is_above=True)
 
     def fill(self, wanted: int) -> None:
         """Fill gaps from below with thin cells that reach under their neighbours, until `wanted` pixels are covered."""
-        for _ in range(5):
-            gaps = self._gaps()
-            if not gaps:
+        for _ in range(4):
+            y, x, depth_um = self._gaps()
+            if y.size == 0:
                 return
-            for y, x, depth_um in gaps:
+            areas = np.minimum(math.pi * (1.7 * depth_um + 7.0) ** 2, 12000.0)
+            outlines = draw_outlines(CellKind.FLATTENED, areas, self.settings.cells, self.rng) * (1.25, 0.8)
+            angles = self._angles(y, x)
+            for i in range(y.size):
                 if self.board.covered >= wanted:
                     return
-                if not self.board.occupied[int(y), int(x)]:
-                    self._add_filler(y, x, depth_um, wanted - self.board.covered)
+                if self.board.occupied[int(y[i]), int(x[i])] == 0:
+                    is_large = areas[i] > 0.5 * self.settings.cells.flattened_area_um2
+                    kind = CellKind.FLATTENED if is_large else CellKind.STELLATE
+                    cell = make_cell(kind, outlines[i], float(areas[i]), self.settings, self.rng)
+                    place = float(y[i]), float(x[i]), float(angles[i])
+                    self._add_filler(cell, place, wanted - self.board.covered)
 
     # --- places ------------------------------------------------------------------------------------------------------
 
@@ -112,32 +120,29 @@ class Settler:
         cosine, sine = np.cos(angle)[:, None], np.sin(angle)[:, None]
         columns = (x[:, None] + cosine * points[:, 0] - sine * points[:, 1]).astype(np.intp)
         rows = (y[:, None] + sine * points[:, 0] + cosine * points[:, 1]).astype(np.intp)
-        is_inside = (rows >= 0) & (columns >= 0) & (rows < height) & (columns < width)
-        rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-        taken = self.board.occupied[rows, columns] | self.board.barred[rows, columns]
-        share: NDArray[np.float64] = (taken * is_inside).mean(axis=1)
-        return share
+        place = np.minimum(np.maximum(rows, 0), height - 1) * width
+        place += np.minimum(np.maximum(columns, 0), width - 1)  # beyond the edge counts as its nearest pixel
+        taken = self.board.occupied.ravel()[place]
+        if self.settings.cells.scratch is not None:
+            taken |= self.board.barred.ravel()[place]
+        return taken.sum(axis=1) / taken.shape[1]
 
-    def _gaps(self) -> list[tuple[float, float, float]]:
-        """Return the middles of gaps in random order, with the distance to the next cell in µm."""
+    def _gaps(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the middles of gaps in random order: y, x in pixels, and the distance to the next cell in µm."""
         step = 2
         bare = ((self.board.occupied | self.board.barred)[::step, ::step] == 0).astype(np.uint8)
-        depth = cv2.distanceTransform(bare, cv2.DIST_L2, cv2.DIST_MASK_3) * step * self.settings.pixel_size_um
+        depth = cv2.distanceTransform(bare, cv2.DIST_L2, cv2.DIST_MASK_3)
+        np.minimum(depth, np.float32(1e4), out=depth)
         block = max(4, round(16.0 / (step * self.settings.pixel_size_um)))
         rows, columns = bare.shape[0] // block, bare.shape[1] // block
         blocks = depth[: rows * block, : columns * block].reshape(rows, block, columns, block)
         blocks = blocks.transpose(0, 2, 1, 3).reshape(rows * columns, block * block)
         deepest = blocks.argmax(axis=1)
-        depths = blocks[np.arange(rows * columns), deepest]
-        chosen = self.rng.permutation(np.flatnonzero(depths > 3.0))
-        return [
-            (
-                float((i // columns * block + deepest[i] // block) * step),
-                float((i % columns * block + deepest[i] % block) * step),
-                float(depths[i]),
-            )
-            for i in chosen.tolist()
-        ]
+        depth_um = blocks[np.arange(rows * columns), deepest] * (step * self.settings.pixel_size_um)
+        chosen = self.rng.permutation(np.flatnonzero(depth_um > _LEAST_GAP_UM))
+        y = (chosen // columns * block + deepest[chosen] // block) * float(step)
+        x = (chosen % columns * block + deepest[chosen] % block) * float(step)
+        return y, x, depth_um[chosen].astype(np.float64)
 
     # --- drawing -----------------------------------------------------------------------------------------------------
 
@@ -146,41 +151,46 @@ class Settler:
         box = filled(cell.corners_px(*place, self.settings.pixel_size_um), self.board.labels.shape)
         if box is None:
             return False
-        size = cv2.countNonZero(box.mask)
-        taken = cv2.countNonZero(box.mask & (self.board.occupied[box.at] | self.board.barred[box.at]))
-        fresh = size - taken
+        pixels = box.pixels(self.board.labels.shape[1])
+        size = pixels.inner.size
+        bare = self._bare(pixels)
+        fresh = int(np.count_nonzero(bare))
         if fresh < _LEAST_FRESH * size or fresh == 0 or fresh > 2 * missing:
             return False
-        is_above = taken < 0.25 * size and self.rng.random() < 0.5
-        self._draw(cell, place, box, is_above=is_above)
+        is_above = fresh > 0.75 * size and self.rng.random() < 0.5
+        self._draw(cell, place, box, pixels, is_above=is_above)
         return True
 
-    def _add_filler(self, y: float, x: float, depth_um: float, missing: int) -> None:
-        area = min(math.pi * (1.7 * depth_um + 7.0) ** 2, 12000.0)
-        kind = CellKind.FLATTENED if area > 0.5 * self.settings.cells.flattened_area_um2 else CellKind.STELLATE
-        outline = draw_outlines(CellKind.FLATTENED, np.array([area]), self.settings.cells, self.rng)[0]
-        cell = make_cell(kind, outline * (1.25, 0.8), area, self.settings, self.rng)
-        angle = float(self._angles(np.array([y]), np.array([x]))[0])
-        box = filled(cell.corners_px(y, x, angle, self.settings.pixel_size_um), self.board.labels.shape)
-        if box is not None:
-            box.mask[self.board.barred[box.at] > 0] = 0
-            fresh = cv2.countNonZero(box.mask) - cv2.countNonZero(box.mask & self.board.occupied[box.at])
-            if 0 < fresh <= 2 * missing:
-                self._draw(cell, (y, x, angle), box, is_above=False)
+    def _bare(self, pixels: Pixels) -> NDArray[np.bool_]:
+        taken = self.board.occupied.ravel()[pixels.outer]
+        if self.settings.cells.scratch is not None:
+            taken = taken | self.board.barred.ravel()[pixels.outer]
+        bare: NDArray[np.bool_] = taken == 0
+        return bare
 
-    def _draw(self, cell: Cell, place: tuple[float, float, float], box: Box, *, is_above: bool) -> None:
-        board, at = self.board, box.at
-        made = relief(cell, box, place, self.settings.pixel_size_um, self.textures, self.rng)
-        board.phase[at] += made.phase
-        np.maximum(board.granularity[at], made.granularity, out=board.granularity[at])
+    def _add_filler(self, cell: Cell, place: tuple[float, float, float], missing: int) -> None:
+        box = filled(cell.corners_px(*place, self.settings.pixel_size_um), self.board.labels.shape)
+        if box is None:
+            return
+        box.mask[self.board.barred[box.at] > 0] = 0
+        pixels = box.pixels(self.board.labels.shape[1])
+        if 0 < int(np.count_nonzero(self._bare(pixels))) <= 2 * missing:
+            self._draw(cell, place, box, pixels, is_above=False)
+
+    def _draw(self, cell: Cell, place: tuple[float, float, float], box: Box, pixels: Pixels, *, is_above: bool) -> None:
+        board, at = self.board, pixels.outer
+        made = relief(cell, box, pixels, place, self.settings.pixel_size_um, self.textures, self.rng)
+        board.phase.ravel()[at] += made.phase
+        granularity = board.granularity.ravel()
+        granularity[at] = np.maximum(granularity[at], made.granularity)
         if made.absorption is not None:
-            board.absorption[at] += made.absorption
+            board.absorption.ravel()[at] += made.absorption
+        occupied = board.occupied.ravel()
+        fresh = at[occupied[at] == 0]
         label = board.new_label(cell.kind)
-        covers = box.mask if is_above else box.mask & (board.occupied[at] ^ 1)
-        np.copyto(board.labels[at], label, where=covers.view(np.bool_))
-        before = cv2.countNonZero(board.occupied[at])
-        board.occupied[at] |= box.mask
-        board.covered += cv2.countNonZero(board.occupied[at]) - before
+        board.labels.ravel()[at if is_above else fresh] = label
+        occupied[fresh] = 1
+        board.covered += fresh.size
 
 
 def close_slits(board: Board, n_missing: int, settings: FieldSettings) -> None:
