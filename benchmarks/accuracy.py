@@ -30,8 +30,9 @@ PEERS = (  # measured with the peers' own defaults: Dice and confluency error in
 )
 INTRO = """The `contrast` pipeline, one set of parameters for all images, by `msc-vision segment` and scored by a tool
 that knows nothing of this package. `livecell_crops512` is meant for evaluation
-only, but it was read repeatedly while the method was built and influenced three settings (docs/limits.md): its figures
-are those of a development set, not of unseen data. "Without pixel size": `--pixel-size-um` was not given, for the sets
+only, but it was read repeatedly while the method was built and once influenced three settings. These have been chosen
+again without it (docs/limits.md); its figures are still those of a set that development looked at, not of unseen data.
+"Without pixel size": `--pixel-size-um` was not given, for the sets
 where it is known; the bars hold with it."""
 
 
