@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 REACH_PX = 128
 """Longest climb, in working pixels; a power of two."""
 _SMOOTH_PX = 1.2
-_UP = ((-1, -1), (-1, 0), (-1, 1), (0, -1))  # neighbours read before a pixel: they must be higher
+_UP = ((0, -1), (-1, 1), (-1, 0), (-1, -1))  # neighbours read before a pixel, backwards: they must be higher
 _DOWN = ((0, 1), (1, -1), (1, 0), (1, 1))  # neighbours read after it: as high is enough, so plateaus have one summit
 
 

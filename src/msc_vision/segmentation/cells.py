@@ -282,7 +282,8 @@ def join_cells(
         Working pixels of the smallest cell.
     """
     names, basin, pairs = evidence(tiles)
-    cell = _united(names.size, pairs, settings)[basin]
+    basin_area = _sums(basin, _all(tiles, "area"), names.size)
+    cell = _with_splinters(_united(names.size, pairs, settings), basin_area, pairs, settings, smallest_px)[basin]
     n = int(cell.max()) + 1 if cell.size else 0
     area = _sums(cell, _all(tiles, "area"), n)
     debris = _sums(cell, _all(tiles, "debris"), n) / np.maximum(area, 1) / 255
@@ -304,16 +305,54 @@ def _all(tiles: Sequence[CellParts], name: str) -> NDArray[np.int64]:
 
 
 def _united(n: int, pairs: Evidence, settings: CellSettings) -> NDArray[np.int64]:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    """Return for each of ``n`` basins the number of the cell it belongs to."""
+    is_one = _odds(pairs, settings) > 0
+    return _groups(n, pairs.low[is_one], pairs.high[is_one])
 
-    odds = (
+
+def _odds(pairs: Evidence, settings: CellSettings) -> NDArray[np.float64]:
+    """Return the logarithm of the odds that two basins are one cell."""
+    return (
         settings.bias
         + settings.border * pairs.border
         + settings.saddle * pairs.saddle
         + settings.peak * pairs.peak
         + settings.contact * pairs.contact
     )
-    one = odds > 0
-    graph = coo_array((np.ones(int(one.sum()), np.int8), (pairs.low[one], pairs.high[one])), shape=(n, n))
+
+
+def _with_splinters(
+    cell: NDArray[np.int64], area: NDArray[np.int64], pairs: Evidence, settings: CellSettings, smallest_px: float
+) -> NDArray[np.int64]:
+    """Give each piece too small for a cell to the neighbour that most speaks for it; many lie along borders.
+
+    Parameters
+    ----------
+    cell : (n,) int64 array
+        Of each basin.
+    area : (n,) int64 array
+        Of each basin, in working pixels.
+    """
+    size = np.bincount(cell, area)
+    odds = _odds(pairs, settings)
+    low, high = cell[pairs.low], cell[pairs.high]
+    apart = low != high
+    inner = np.concatenate([low[apart], high[apart]])
+    outer = np.concatenate([high[apart], low[apart]])
+    strength = np.concatenate([odds[apart], odds[apart]])
+    is_splinter = size[inner] < smallest_px
+    inner, outer, strength = inner[is_splinter], outer[is_splinter], strength[is_splinter]
+    order = np.lexsort((outer, -strength, inner))
+    first = np.ones(order.size, np.bool_)
+    first[1:] = inner[order][1:] != inner[order][:-1]
+    chosen = order[first]
+    return _groups(size.size, inner[chosen], outer[chosen])[cell]
+
+
+def _groups(n: int, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return for each of ``n`` things the number of the group that the pairs make."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(low.size, np.int8), (low, high)), shape=(n, n))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)

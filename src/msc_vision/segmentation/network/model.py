@@ -24,7 +24,7 @@ class NetworkShape(BaseModel):
 
     n_inputs: int = Field(4, ge=1, description="input pictures per pixel, see `inputs`")
     widths: tuple[int, int, int] = Field((32, 64, 128), description="channels at 1/4, 1/8 and 1/16 of the pixels")
-    n_deep: int = Field(3, ge=1, description="residual blocks at 1/16, each seeing further than the last")
+    n_deep: int = Field(2, ge=1, description="residual blocks at 1/16, each seeing further than the last")
 
 
 class CultureNetwork(nn.Module):
