@@ -19,6 +19,7 @@ from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
 from msc_vision.cli.synth import synth
 from msc_vision.cli.talk import DONE_WITH_FAILURES, INTERRUPTED, UNEXPECTED, USER_ERROR, say_error
+from msc_vision.cli.train import train
 from msc_vision.cli.verify import verify
 from msc_vision.cli.vessels import vessels
 from msc_vision.errors import MscVisionError
@@ -107,7 +108,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth):
+for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth, train):
     app.command(epilog=EXIT_CODES)(_command)
 
 

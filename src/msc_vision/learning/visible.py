@@ -1,0 +1,71 @@
+"""Which cells of a synthetic field can be seen at all: the rest teaches nothing, neither that they are cells nor not.
+
+A simulator knows of cells that optics, camera or a fault have hidden. Called cells, they teach a network that bare
+surface may be one; called bare, that faint cells are none.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+_TEXTURE_PX = 9
+_BRIGHTNESS_PX = 97
+_RIM_PX = 5
+_LEAST_EFFECT = 0.6
+"""Difference from bare surface, in standard deviations of bare pixels, that an eye finds on an area of a cell."""
+_CLIP = 3.0
+"""A speck on a cell does not make the cell visible: no pixel counts for more than this many deviations."""
+_LEAST_BARE_PX = 2000
+
+FloatArray = NDArray[np.float32]
+
+
+def hidden_cells(picture: NDArray[np.generic], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return where cells lie that differ from bare surface neither in brightness nor in texture, within or at the rim.
+
+    Parameters
+    ----------
+    picture : (Y, X) array
+        Grey values, not negative.
+    labels : (Y, X) int32 array
+        0 = bare surface.
+
+    Returns
+    -------
+    (Y, X) bool array
+        Empty where hardly any bare surface is in view to compare with.
+    """
+    is_bare = cv2.erode((labels == 0).astype(np.uint8), np.ones((15, 15), np.uint8)).view(np.bool_)
+    if np.count_nonzero(is_bare) < _LEAST_BARE_PX or not labels.any():
+        return np.zeros(labels.shape, np.bool_)
+    grey = picture.astype(np.float32)
+    contrast = grey / np.maximum(cv2.blur(grey, (_BRIGHTNESS_PX, _BRIGHTNESS_PX)), 1e-6) - 1
+    rim = _rims(labels)
+    effect = np.maximum.reduce(
+        [_effect(cue, area, is_bare) for cue in (contrast, _texture(contrast)) for area in (labels, rim)]
+    )
+    hidden = effect < _LEAST_EFFECT
+    hidden[0] = False
+    return hidden[labels]
+
+
+def _rims(labels: NDArray[np.int32]) -> NDArray[np.int32]:
+    kernel = np.ones((_RIM_PX, _RIM_PX), np.uint8)
+    wide = labels.astype(np.float32)
+    is_rim = cv2.dilate(wide, kernel) != cv2.erode(wide, kernel)
+    return np.where(is_rim, labels, 0).astype(np.int32)
+
+
+def _texture(contrast: FloatArray) -> FloatArray:
+    size = (_TEXTURE_PX, _TEXTURE_PX)
+    mean, square = cv2.blur(contrast, size), cv2.blur(contrast * contrast, size)
+    return 0.5 * np.log(np.maximum(square - mean * mean, 0) + 1e-8).astype(np.float32)
+
+
+def _effect(cue: FloatArray, area: NDArray[np.int32], is_bare: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return for each label how far its mean lies from that of bare surface, in its standard deviations."""
+    bare = cue[is_bare]
+    off = np.clip((cue - bare.mean()) / max(float(bare.std()), 1e-6), -_CLIP, _CLIP)
+    n = int(area.max()) + 1
+    size = np.bincount(area.ravel(), minlength=n)
+    return np.abs(np.bincount(area.ravel(), off.ravel(), minlength=n)) / np.maximum(size, 1)
