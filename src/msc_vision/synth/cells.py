@@ -38,8 +38,12 @@ class Cell:
         Stress fibres over the phase.
     nucleus : float
         Phase of the nucleus against the body around it.
+    nucleoli : int
+        Dots in the nucleus.
     ruffle : float
         Phase of folds along the rim, over the phase.
+    dome : float
+        0: flat like a leaf; 1: thickest where it is widest.
     granularity : float
         0 to 1.
     """
@@ -53,7 +57,9 @@ class Cell:
     texture: float
     streaks: float
     nucleus: float
+    nucleoli: int
     ruffle: float
+    dome: float
     granularity: float
 
     def corners_px(self, y: float, x: float, angle: float, pixel_size_um: float) -> Corners:
@@ -109,35 +115,39 @@ def make_cell(
     cells = settings.cells
     width = math.sqrt(area_um2)
     normal = rng.normal(0.0, 1.0, 3).clip(-2.2, 2.2)
-    uniform = rng.random(6)
-    phase = cells.phase * math.exp(cells.phase_spread * normal[0])
+    uniform = rng.random(8)
+    phase = 1.3 * cells.phase * math.exp(cells.phase_spread * normal[0])  # at its thickest
     edge = cells.edge_um * math.exp(0.5 * normal[1])
     texture = cells.texture * math.exp(0.6 * normal[2])
     along, across = (0.42, 0.20) if kind == CellKind.SPINDLE else (0.30, 0.24)
-    veil, streaks, ruffle, nucleus = 0.25 + 0.5 * uniform[0], 0.0, 0.0, -0.2 + 0.5 * uniform[1]
+    veil, streaks, ruffle, nucleus = 0.25 + 0.5 * uniform[0], 0.0, 0.0, -0.3 + 0.7 * uniform[1]
+    dome, nucleoli = uniform[6], int(1 + 2 * uniform[7])
     if kind == CellKind.FLATTENED:
         phase *= cells.flattened_phase
         edge *= 0.5
+        dome *= 0.3
         veil, streaks, ruffle = 0.45 + 0.45 * uniform[0], 0.45 * uniform[2] ** 2, 1.6 * uniform[3] ** 2
         texture *= 1.6
     elif kind == CellKind.ROUNDED:
-        phase, edge, texture = min(max(9.0 * phase, 0.7), 3.0), 0.4 * width, 0.3 * texture
+        phase, edge, texture = 3.2 + 2.8 * uniform[2], 0.5 * width, 0.3 * texture
         veil, nucleus = 1.0, 0.0
-    elif uniform[4] < 0.35:
-        ruffle = 0.8 * uniform[3]
+    elif uniform[4] < 0.5:
+        ruffle = 1.2 * uniform[3]
     granularity = 0.25 if kind == CellKind.ROUNDED else 0.15 + 0.85 * uniform[5]
     return Cell(
-        kind,
-        outline,
-        phase,
-        edge,
-        veil,
-        (along * width, across * width),
-        texture,
-        streaks,
-        nucleus,
-        ruffle,
-        granularity,
+        kind=kind,
+        outline=outline,
+        phase=phase,
+        edge_um=edge,
+        veil=veil,
+        sigma_um=(along * width, across * width),
+        texture=texture,
+        streaks=streaks,
+        nucleus=nucleus,
+        nucleoli=nucleoli,
+        ruffle=ruffle,
+        dome=dome,
+        granularity=granularity,
     )
 
 
@@ -159,7 +169,8 @@ class Textures:
 
 def cut(pattern: FloatArray, pixels: Pixels, shift: int) -> FloatArray:
     """Return a repeating pattern at some pixels, moved by `shift` of its 256 x 256 pixels."""
-    place = (pixels.rows + (shift >> 8)) % _TILE * _TILE + (pixels.columns + shift) % _TILE
+    place = ((pixels.rows + (shift >> 8)) & (_TILE - 1)) * _TILE
+    place += (pixels.columns + shift) & (_TILE - 1)
     return pattern.ravel()[place]
 
 
@@ -224,16 +235,16 @@ def relief(
     rng : numpy.random.Generator
         Where the patterns are cut, where droplets lie.
     """
+    if cell.kind == CellKind.ROUNDED:
+        return _ball(cell, box, pixels, pixel_size_um)
     depth_um = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_3).ravel()[pixels.inner]
     np.minimum(depth_um, np.float32(1e4), out=depth_um)  # a mask that fills its box has no rim: huge figures
     depth_um *= np.float32(pixel_size_um)
-    if cell.kind == CellKind.ROUNDED:
-        phase = np.float32(cell.phase) * np.sqrt(np.minimum(depth_um / np.float32(cell.edge_um), np.float32(1)))
-        return Relief(phase, np.full(phase.size, cell.granularity, np.float32), None)
     spread = _elliptic(pixels, place, cell.sigma_um, pixel_size_um)
     middle = np.exp(np.float32(-0.5) * spread)
     level = np.float32(cell.veil) + np.float32(1 - cell.veil) * middle
-    level += np.float32(cell.nucleus) * _nucleus(cell, spread)
+    level *= np.float32(1 - cell.dome) + depth_um * np.float32(cell.dome / max(float(depth_um.max()), 1e-6))
+    _add_nucleus(level, cell, pixels, spread, place, pixel_size_um, rng)
     shifts = rng.integers(0, _TILE * _TILE, 2).tolist()
     level *= 1 + np.float32(cell.texture) * cut(textures.grain, pixels, shifts[0])
     if cell.streaks > 0.05:
@@ -263,11 +274,37 @@ def _elliptic(
     return along * along + across * across
 
 
-def _nucleus(cell: Cell, spread: FloatArray) -> FloatArray:
-    """Return about 1 on the nucleus, falling off over a micrometre or two."""
-    radius_um = 6.5
-    steep = np.minimum(spread * np.float32((cell.sigma_um[1] / radius_um) ** 2), np.float32(4.0))
-    return np.exp(-steep * steep)
+def _add_nucleus(
+    level: FloatArray,
+    cell: Cell,
+    pixels: Pixels,
+    spread: FloatArray,
+    place: tuple[float, float, float],
+    pixel_size_um: float,
+    rng: np.random.Generator,
+) -> None:
+    """Add an oval of its own thickness with a fine rim, and its nucleoli, in place."""
+    radius_um = min(6.5, 0.75 * cell.sigma_um[1])
+    scale = (cell.sigma_um[1] / radius_um) ** 2
+    near = (spread < np.float32(2.2 / scale)).nonzero()[0]
+    distance = spread[near] * np.float32(scale)  # squared, 1 on the rim
+    inside = 1 / (1 + np.exp((distance - 1) * np.float32(8)))
+    rim = np.exp(-((distance - 1) ** 2) * np.float32(20))
+    added = np.float32(cell.nucleus) * inside + np.float32(0.12) * rim
+    y, x = pixels.rows[near] - np.float32(place[0]), pixels.columns[near] - np.float32(place[1])
+    at = rng.uniform(-0.45, 0.45, (cell.nucleoli, 2)) * (radius_um / pixel_size_um)
+    sharp = (pixel_size_um / max(0.22 * radius_um, pixel_size_um)) ** 2
+    for off_y, off_x in at.astype(np.float32):
+        added += np.float32(0.45) * np.exp(((y - off_y) ** 2 + (x - off_x) ** 2) * np.float32(-sharp))
+    level[near] += added
+
+
+def _ball(cell: Cell, box: Box, pixels: Pixels, pixel_size_um: float) -> Relief:
+    """Return the thickness of a round cell, from precise distances: a rough metric would give it corners."""
+    depth = cv2.distanceTransform(box.mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel()[pixels.inner]
+    height = np.minimum(depth * np.float32(pixel_size_um / cell.edge_um), np.float32(1))
+    phase = np.float32(cell.phase) * np.sqrt(height * (2 - height))
+    return Relief(phase, np.full(phase.size, cell.granularity, np.float32), None)
 
 
 def _streaks(box: Box, angle: float, pixel_size_um: float, rng: np.random.Generator) -> FloatArray:

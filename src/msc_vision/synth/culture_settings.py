@@ -10,7 +10,7 @@ class KindShares(FrozenModel):
 
     spindle: float = Field(0.55, ge=0, description="long, with two tapering processes")
     stellate: float = Field(0.36, ge=0, description="three to six processes")
-    flattened: float = Field(0.07, ge=0, description="large and thin, as senescent cells are")
+    flattened: float = Field(0.05, ge=0, description="large and thin, as senescent cells are")
     cuboidal: float = Field(0.0, ge=0, description="compact polygons, as in osteogenic differentiation")
     lipid: float = Field(0.0, ge=0, description="with droplets, as in adipogenic differentiation")
     rounded: float = Field(0.02, ge=0, description="attached and round: in division")

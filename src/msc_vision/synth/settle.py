@@ -14,8 +14,8 @@ from msc_vision.synth.shapes import draw_outlines
 from msc_vision.synth.surface import Board, Box, Ground, Pixels, filled
 
 _PLACES = 8  # places tried per cell; the one with the most room is taken
-_MISSES = 30  # cells in a row that found no room: what is wanted beyond is filled from below
-_LEAST_FRESH = 0.4  # share of a cell that has to cover bare surface
+_LEAST_FRESH = (0.85, 0.65, 0.45)  # share of a cell that has to cover bare surface; less when none finds so much
+_MISSES = 12  # cells in a row that found no room
 _LEAST_GAP_UM = 4.0  # half the width of the narrowest gap that gets a cell of its own
 _SITE_UM = 5.0  # spacing of the grid on which bare surface is looked for
 
@@ -34,14 +34,15 @@ class Settler:
 
     def settle(self, source: CellSource, wanted: int) -> None:
         """Let cells settle until `wanted` pixels are covered or none finds room."""
-        misses = 0
-        while self.board.covered < wanted and misses < _MISSES:
-            cell = source.next()
-            place = self._place(cell)
-            if place is None:
-                return
-            missing = wanted - self.board.covered
-            misses = 0 if self._add(cell, place, missing) else misses + 1
+        for least_fresh in _LEAST_FRESH:
+            misses = 0
+            while self.board.covered < wanted and misses < _MISSES:
+                cell = source.next()
+                place = self._place(cell)
+                if place is None:
+                    return
+                missing = wanted - self.board.covered
+                misses = 0 if self._add(cell, place, missing, least_fresh) else misses + 1
 
     def pile(self, source: CellSource, n_cells: int) -> None:
         """Let cells settle on a full layer, anywhere."""
@@ -57,21 +58,19 @@ class Settler:
                 self._draw(cell, (y, x, angle), box, box.pixels(width), is_above=True)
 
     def fill(self, wanted: int) -> None:
-        """Fill gaps from below with thin cells that reach under their neighbours, until `wanted` pixels are covered."""
+        """Fill gaps from below with cells that reach under their neighbours, until `wanted` pixels are covered."""
         for _ in range(4):
             y, x, depth_um = self._gaps()
             if y.size == 0:
                 return
-            areas = np.minimum(math.pi * (1.7 * depth_um + 7.0) ** 2, 12000.0)
+            areas = np.minimum(math.pi * (1.7 * depth_um + 7.0) ** 2, 2.5 * self.settings.cells.area_um2)
             outlines = draw_outlines(CellKind.FLATTENED, areas, self.settings.cells, self.rng) * (1.25, 0.8)
             angles = self._angles(y, x)
             for i in range(y.size):
                 if self.board.covered >= wanted:
                     return
                 if self.board.occupied[int(y[i]), int(x[i])] == 0:
-                    is_large = areas[i] > 0.5 * self.settings.cells.flattened_area_um2
-                    kind = CellKind.FLATTENED if is_large else CellKind.STELLATE
-                    cell = make_cell(kind, outlines[i], float(areas[i]), self.settings, self.rng)
+                    cell = make_cell(CellKind.STELLATE, outlines[i], float(areas[i]), self.settings, self.rng)
                     place = float(y[i]), float(x[i]), float(angles[i])
                     self._add_filler(cell, place, wanted - self.board.covered)
 
@@ -146,7 +145,7 @@ class Settler:
 
     # --- drawing -----------------------------------------------------------------------------------------------------
 
-    def _add(self, cell: Cell, place: tuple[float, float, float], missing: int) -> bool:
+    def _add(self, cell: Cell, place: tuple[float, float, float], missing: int, least_fresh: float) -> bool:
         """Put a cell on the board; False if it found no room, or would overshoot by more than it falls short."""
         box = filled(cell.corners_px(*place, self.settings.pixel_size_um), self.board.labels.shape)
         if box is None:
@@ -155,7 +154,7 @@ class Settler:
         size = pixels.inner.size
         bare = self._bare(pixels)
         fresh = int(np.count_nonzero(bare))
-        if fresh < _LEAST_FRESH * size or fresh == 0 or fresh > 2 * missing:
+        if fresh < least_fresh * size or fresh == 0 or fresh > 2 * missing:
             return False
         is_above = fresh > 0.75 * size and self.rng.random() < 0.5
         self._draw(cell, place, box, pixels, is_above=is_above)

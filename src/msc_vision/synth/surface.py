@@ -34,8 +34,8 @@ class Ground:
 
     def cells_of(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return the rows and columns of the maps at places of the field, in pixels."""
-        rows = (y / self.spacing_px[0]).astype(np.intp).clip(0, _MAP - 1)
-        columns = (x / self.spacing_px[1]).astype(np.intp).clip(0, _MAP - 1)
+        rows = np.minimum((y / self.spacing_px[0]).astype(np.intp), _MAP - 1)
+        columns = np.minimum((x / self.spacing_px[1]).astype(np.intp), _MAP - 1)
         return rows, columns
 
 
@@ -139,7 +139,8 @@ class Box:
     def pixels(self, width_px: int) -> "Pixels":
         """Return the pixels of the mask on a field of this width."""
         inner = self.mask.view(np.bool_).ravel().nonzero()[0]
-        rows, columns = np.divmod(inner, self.mask.shape[1])
+        rows = inner // self.mask.shape[1]
+        columns = inner - rows * self.mask.shape[1]
         return Pixels(
             inner,
             rows + self.y0,
