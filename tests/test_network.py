@@ -16,11 +16,11 @@ from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import read_labels
 from msc_vision.records import ManifestRow, Region
 from msc_vision.segmentation.cells import CellSettings
-from msc_vision.segmentation.fusion import DoubtSettings, Probabilities, doubt, probabilities
+from msc_vision.segmentation.fusion import DoubtSettings, Opinion, Probabilities, doubt, probabilities
 from msc_vision.segmentation.network import predict
 from msc_vision.segmentation.network.field_maps import plan_field
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, CultureNetwork, NetworkShape
+from msc_vision.segmentation.network.model import GRID, MAPS, CultureNetwork, NetworkShape, know
 from msc_vision.segmentation.network.predict import (
     MARGIN_PX,
     predict_window,
@@ -136,8 +136,8 @@ def test_nothing_beyond_the_margin_reaches_an_answer(network):
     picture = rng.uniform(0.5, 1.5, (64, 4 * MARGIN_PX)).astype(np.float32)
     other = picture.copy()
     other[:, MARGIN_PX + GRID :] = rng.uniform(0.5, 1.5, (64, 3 * MARGIN_PX - GRID))
-    before, _ = predict_window(network, picture, 1.0, bf16=False)
-    after, _ = predict_window(network, other, 1.0, bf16=False)
+    before, *_ = predict_window(network, picture, 1.0, bf16=False)
+    after, *_ = predict_window(network, other, 1.0, bf16=False)
     assert np.array_equal(before[:, :, :GRID], after[:, :, :GRID])
     assert not np.array_equal(before, after)
 
@@ -145,12 +145,12 @@ def test_nothing_beyond_the_margin_reaches_an_answer(network):
 def test_a_field_in_windows_reads_as_it_does_whole(network, monkeypatch):
     rng = np.random.default_rng(1)
     picture = rng.uniform(0.5, 1.5, (200, 1500)).astype(np.float32)
-    whole, _ = predict_window(network, picture, 1.0, bf16=False)
+    whole, *_ = predict_window(network, picture, 1.0, bf16=False)
     monkeypatch.setattr(predict, "WINDOW_PX", 500)
     monkeypatch.setattr(predict, "CORE_PX", 400)
     for window in windows(picture.shape):
         a, c = window.around, window.core
-        maps, _ = predict_window(network, picture[a.y0 : a.y1, a.x0 : a.x1], 1.0, bf16=False)
+        maps, *_ = predict_window(network, picture[a.y0 : a.y1, a.x0 : a.x1], 1.0, bf16=False)
         inner = maps[:, c.y0 - a.y0 : c.y1 - a.y0, c.x0 - a.x0 : c.x1 - a.x0]
         difference = inner.astype(int) - whole[:, c.y0 : c.y1, c.x0 : c.x1]
         assert np.abs(difference).max() <= 1  # sums in another order may round to the next of 256 steps
@@ -239,15 +239,34 @@ def test_local_contrast_alone_loads_no_torch():
 # --- doubts ----------------------------------------------------------------------------------------------------------
 
 
+def sure(expected, n_unsure, strangeness=1.0):
+    return Opinion(Probabilities(expected, n_unsure), strangeness, strange_from=2.0)
+
+
+def test_a_picture_unlike_the_training_is_flagged():
+    found = doubt(5000, 5000, 10000, sure(5000.0, 0, strangeness=2.5), DoubtSettings())
+    assert found.flags == ("strange",)
+    assert found.figures["strangeness"] == 2.5
+
+
+def test_strangeness_is_distance_in_spreads_of_the_training():
+    network = CultureNetwork(NetworkShape(widths=(8, 12, 16)))
+    rng = np.random.default_rng(0)
+    known = torch.from_numpy(rng.normal(3.0, 0.5, (4000, 16)).astype(np.float32))
+    know(network, known)
+    assert float(network.strangeness(known).square().mean()) == pytest.approx(1.0, abs=0.02)
+    assert float(network.strangeness(known.mean(0) + 2.0)) == pytest.approx(4.0, rel=0.1)
+
+
 def test_methods_that_disagree_flag_the_field():
-    found = doubt(8000, 3000, 10000, Probabilities(7900.0, 400), DoubtSettings(disagreement_points=20))
+    found = doubt(8000, 3000, 10000, sure(7900.0, 400), DoubtSettings(disagreement_points=20))
     assert found.flags == ("methods-disagree",)
     assert found.notes == ("The network reads 80 %, local contrast 30 %: look at it.",)
     assert found.figures["confluency_expected_percent"] == 79.0
 
 
 def test_an_unsure_network_flags_the_field():
-    found = doubt(5000, 5000, 10000, Probabilities(5000.0, 3000), DoubtSettings(unsure_percent=15))
+    found = doubt(5000, 5000, 10000, sure(5000.0, 3000), DoubtSettings(unsure_percent=15))
     assert found.flags == ("unsure",)
 
 

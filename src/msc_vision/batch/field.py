@@ -34,7 +34,7 @@ from msc_vision.segmentation.contrast import (
     texture,
     texture_histogram,
 )
-from msc_vision.segmentation.fusion import Doubt, Probabilities, doubt
+from msc_vision.segmentation.fusion import Doubt, Opinion, doubt
 from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, label_parts, tile_parts
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     else:
         look = network.look_whole(native, working, judged)
         assert look.labels is not None
-        labels, objects, seen = look.labels, look.objects, look.probabilities
+        labels, objects, seen = look.labels, look.objects, look.opinion
     digest = None
     if task.labels_path is not None:
         digest = write_labels(task.labels_path, labels > 0, labels, frame.pixel_size_um, frame.factor, frame.info.shape)
@@ -231,7 +231,7 @@ def _counted(
     objects: ObjectTable,
     n_judgeable: int,
     n_contrast: int,
-    seen: Probabilities | None,
+    seen: Opinion | None,
     digest: str | None,
 ) -> _Measured:
     """Return what was counted, with the doubts that the network leaves where there is one."""
@@ -393,7 +393,7 @@ def _look_tiled(
     look = network.look_tiled(read, tiled.judged, tiles, task.labels_path, tile_map)
     digest = None if task.labels_path is None else labels_sha256(task.labels_path)
     n_contrast, n_judgeable = (sum(n) for n in zip(*counts, strict=True))
-    return _counted(task, look.objects, n_judgeable, n_contrast, look.probabilities, digest)
+    return _counted(task, look.objects, n_judgeable, n_contrast, look.opinion, digest)
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------

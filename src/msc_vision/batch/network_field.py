@@ -21,10 +21,10 @@ from msc_vision.imaging.normalise import to_working
 from msc_vision.io.labels import LabelsWriter
 from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
-from msc_vision.segmentation.fusion import Probabilities, probabilities
+from msc_vision.segmentation.fusion import Opinion, Probabilities, probabilities
 from msc_vision.segmentation.network.field_maps import FieldPlan, plan_field, window_maps
 from msc_vision.segmentation.network.model import MAPS
-from msc_vision.segmentation.network.predict import Window, has_native_bf16
+from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
 from msc_vision.segmentation.network.weights import Model, load_model
 from msc_vision.segmentation.objects import ObjectTable
 
@@ -38,8 +38,7 @@ class Look(NamedTuple):
 
     labels: NDArray[np.int32] | None
     objects: ObjectTable
-    probabilities: Probabilities
-    log_scales: tuple[float, ...]
+    opinion: Opinion
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +72,16 @@ class NetworkField:
             return picture[region.y0 : region.y1, region.x0 : region.x1]
 
         maps = np.empty((len(MAPS), *working.shape), np.uint8)
-        scales = []
+        strangeness = []
         for window in self.plan.windows:
             target = self.plan.working(window)
-            found, log_scale = self._maps(window, read)
-            maps[:, target.y0 : target.y1, target.x0 : target.x1] = found
-            scales.append(log_scale)
+            found = self._answers(window, read)
+            maps[:, target.y0 : target.y1, target.x0 : target.x1] = found.maps
+            strangeness.append(found.strangeness)
         region = Region(0, working.shape[0], 0, working.shape[1])
         parts, local = self._parts(maps, judged, region, region)
         objects = self._join([parts])
-        return Look(objects.lookups[0][local], objects, probabilities(maps[0], judged), tuple(scales))
+        return Look(objects.lookups[0][local], objects, self._opinion(probabilities(maps[0], judged), strangeness))
 
     def look_tiled(
         self, read_native: ReadNative, judged: Judged, tiles: Sequence[Region], target: Path | None, tile_map: TileMap
@@ -123,26 +122,30 @@ class NetworkField:
 
                     for _ in tile_map(number, tiles, objects.lookups):
                         pass
-        return Look(None, objects, sum((sums for _, sums in found), start=Probabilities()), stored.log_scales)
+        sums = sum((sums for _, sums in found), start=Probabilities())
+        return Look(None, objects, self._opinion(sums, stored.strangeness))
 
-    def _maps(self, window: Window, read: Callable[[Region], NDArray[np.uint16]]) -> tuple[NDArray[np.uint8], float]:
+    def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
+        return Opinion(sums, float(np.median(np.concatenate(strangeness))), self.model.config.settings.strange_from)
+
+    def _answers(self, window: Window, read: Callable[[Region], NDArray[np.uint16]]) -> WindowAnswers:
         return window_maps(self.model, self.plan, window, read, bf16=self.is_bf16)
 
     def _stored_maps(
         self, read: Callable[[Region], NDArray[np.uint16]], folder: Path, tile_map: TileMap
     ) -> "_StoredMaps":
-        def one(number: int, window: Window) -> tuple[Region, Path, float]:
-            maps, log_scale = self._maps(window, read)
+        def one(number: int, window: Window) -> tuple[Region, Path, NDArray[np.float32]]:
+            found = self._answers(window, read)
             path = folder / f"{number}.npy"
             try:
-                np.save(path, maps)
+                np.save(path, found.maps)
             except OSError as err:
                 raise OutputError(f"{path}: cannot keep the maps of a large field: {err.strerror or err}.") from err
-            return self.plan.working(window), path, log_scale
+            return self.plan.working(window), path, found.strangeness
 
         listed = self.plan.windows
         found = list(tile_map(one, range(len(listed)), listed))
-        return _StoredMaps(tuple((region, path) for region, path, _ in found), tuple(scale for *_, scale in found))
+        return _StoredMaps(tuple((region, path) for region, path, _ in found), tuple(last for *_, last in found))
 
     def _parts(
         self, maps: NDArray[np.uint8], judged: NDArray[np.uint8], around: Region, region: Region
@@ -194,7 +197,7 @@ class _StoredMaps:
     """Maps of a large field in files, one per window."""
 
     windows: tuple[tuple[Region, Path], ...]
-    log_scales: tuple[float, ...]
+    strangeness: tuple[NDArray[np.float32], ...]
 
     def read(self, region: Region) -> NDArray[np.uint8]:
         """Return the maps of a region of working pixels, (len(MAPS), Y, X)."""

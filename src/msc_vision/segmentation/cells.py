@@ -131,17 +131,17 @@ def _numbered(tile: NDArray[np.int32], size: int) -> tuple[NDArray[np.int32], ND
     return lookup[tile], names
 
 
-def _sums(number: NDArray[np.int32], values: NDArray[np.generic], n: int) -> NDArray[np.int64]:
+def _sums(number: NDArray[np.integer], values: NDArray[np.generic], n: int) -> NDArray[np.int64]:
     return np.rint(np.bincount(number, values, minlength=n)).astype(np.int64)
 
 
-def _first(number: NDArray[np.int32], places: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _first(number: NDArray[np.integer], places: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     first = np.zeros(n, np.int64)
     first[number[::-1]] = places[::-1]  # the last one written, hence the first in reading order, stays
     return first
 
 
-def _boxes(number: NDArray[np.int32], ys: NDArray[np.int64], xs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _boxes(number: NDArray[np.integer], ys: NDArray[np.int64], xs: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     box = np.empty((n, 4), np.int64)
     box[:, 0] = box[:, 2] = np.iinfo(np.int64).max
     box[:, 1] = box[:, 3] = 0
@@ -178,11 +178,10 @@ def _contacts(
                 ]
             ).astype(np.int64)
         )
-    a, b, on_border, saddle = np.concatenate(found, axis=1)
-    a, b = (_named(summit, top.shape[1], around, width) for summit in (a, b))
-    return _gathered(
-        Contacts(np.minimum(a, b), np.maximum(a, b), np.ones_like(a), on_border, saddle),
-    )
+    first, second, on_border, saddle = np.concatenate(found, axis=1)
+    first, second = (_named(summit, top.shape[1], around, width) for summit in (first, second))
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    return _gathered(Contacts(low, high, np.ones_like(low), on_border, saddle))
 
 
 def _slices(

@@ -47,6 +47,19 @@ def probabilities(foreground_map: NDArray[np.uint8], judged: NDArray[np.uint8]) 
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What a network says of its own answer for a field.
+
+    ``strangeness`` is how far the field lies from what it was trained on (1: as far as its training pictures on
+    average), ``strange_from`` where it no longer knows its way.
+    """
+
+    probabilities: Probabilities
+    strangeness: float
+    strange_from: float
+
+
+@dataclass(frozen=True, slots=True)
 class Doubt:
     """Figures on how far a field's confluency can be trusted, in percent of the judgeable area, and what they flag."""
 
@@ -55,14 +68,17 @@ class Doubt:
     notes: tuple[str, ...]
 
 
-def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, sums: Probabilities, settings: DoubtSettings) -> Doubt:
+def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, opinion: Opinion, settings: DoubtSettings) -> Doubt:
     """Return what network and local contrast together say of a field.
 
     Parameters
     ----------
     n_foreground, n_contrast, n_judgeable : int
         Working pixels that the network and that local contrast count as cells, and all that can be judged.
+    opinion : Opinion
+    settings : DoubtSettings
     """
+    sums = opinion.probabilities
     network, contrast, expected, unsure = (
         100.0 * n / max(n_judgeable, 1) for n in (n_foreground, n_contrast, sums.expected, sums.n_unsure)
     )
@@ -70,6 +86,7 @@ def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, sums: Probabilit
         "confluency_contrast_percent": contrast,
         "confluency_expected_percent": expected,
         "unsure_percent": unsure,
+        "strangeness": opinion.strangeness,
     }
     flags, notes = [], []
     if abs(network - contrast) > settings.disagreement_points:
@@ -78,4 +95,7 @@ def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, sums: Probabilit
     if unsure > settings.unsure_percent:
         flags.append("unsure")
         notes.append(f"The network is unsure about {unsure:.0f} % of the area: look at it.")
+    if opinion.strangeness > opinion.strange_from:
+        flags.append("strange")
+        notes.append("The picture lies outside what the network was trained on: look at it.")
     return Doubt(figures, tuple(flags), tuple(notes))

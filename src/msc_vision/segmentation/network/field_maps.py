@@ -11,6 +11,7 @@ from msc_vision.records import Region
 from msc_vision.segmentation.network.predict import (
     Resampling,
     Window,
+    WindowAnswers,
     interpolated,
     predict_window,
     resampled,
@@ -94,16 +95,15 @@ def plan_field(
     return FieldPlan(binning, binned_shape, working_shape, steps, working_factor / (steps.ratio * binning))
 
 
-def window_maps(
-    model: Model, plan: FieldPlan, window: Window, read: ReadBinned, *, bf16: bool
-) -> tuple[NDArray[np.uint8], float]:
-    """Return the maps of the working pixels of one window, (len(MAPS), Y, X), and the scale guessed from its cells."""
+def window_maps(model: Model, plan: FieldPlan, window: Window, read: ReadBinned, *, bf16: bool) -> WindowAnswers:
+    """Return the answers for one window, its maps on working pixels."""
     source = source_region(window.around, plan.resampling, plan.binned_shape)
     picture = resampled(read(source), source, window.around, plan.resampling)
-    maps, log_scale = predict_window(model.network, picture, model.config.calibration_temperature, bf16=bf16)
+    found = predict_window(model.network, picture, model.config.calibration_temperature, bf16=bf16)
     target = plan.working(window)
     if plan.working_ratio == 1.0:
         rows = slice(target.y0 - window.around.y0, target.y1 - window.around.y0)
         columns = slice(target.x0 - window.around.x0, target.x1 - window.around.x0)
-        return maps[:, rows, columns], log_scale
-    return np.stack([interpolated(m, window.around, target, plan.working_ratio) for m in maps]), log_scale
+        return found._replace(maps=found.maps[:, rows, columns])
+    working = [interpolated(m, window.around, target, plan.working_ratio) for m in found.maps]
+    return found._replace(maps=np.stack(working))

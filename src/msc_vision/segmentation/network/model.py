@@ -1,6 +1,6 @@
 """The network itself: a small encoder and decoder that works on every fourth pixel and answers for each one."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,6 +11,12 @@ STRIDE = 4
 """Side of the blocks of pixels that the first layer takes in as one."""
 GRID = 4 * STRIDE
 """Heights and widths must be multiples of this, and tiles must start at multiples of it."""
+
+PATCH_PX = 256
+"""Side of the patches by which the network tells whether it knows what it sees."""
+
+_EVENED = 1e-3
+"""Share of the mean variance added to each direction: the training says nothing of those in which it never varied."""
 
 MapName = Literal["foreground", "border", "core", "rounded", "aggregate", "debris"]
 MAPS: tuple[MapName, ...] = ("foreground", "border", "core", "rounded", "aggregate", "debris")
@@ -52,6 +58,8 @@ class CultureNetwork(nn.Module):
         self.from_middle = nn.Sequential(_convolution(middle + fine, fine), _convolution(fine, fine))
         self.answer = nn.Conv2d(fine, len(MAPS) * STRIDE * STRIDE, 1)
         self.scale = nn.Sequential(nn.Linear(deep, 32), nn.ReLU(inplace=True), nn.Linear(32, 1))
+        self.register_buffer("known_mean", torch.zeros(deep))
+        self.register_buffer("known_whitening", torch.eye(deep))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits of the maps, and how large a pixel seems to be.
@@ -68,13 +76,63 @@ class CultureNetwork(nn.Module):
             Natural logarithm of the pixel size over the canonical one, as guessed from the cells; it means something
             only where there are cells.
         """
+        return self.look(pictures)[:2]
+
+    def look(self, pictures: Tensor) -> "Answers":
+        """Return all answers; parameters as `forward`."""
         fine = self.fine(self.stem(functional.pixel_unshuffle(pictures, STRIDE)))
         middle = self.middle(self.to_middle(functional.avg_pool2d(fine, 2)))
         deep = self.deep(self.to_deep(functional.avg_pool2d(middle, 2)))
         log_scale = self.scale(deep.mean(dim=(2, 3)))[:, 0]
+        features = functional.avg_pool2d(deep, PATCH_PX // GRID, ceil_mode=True, count_include_pad=False)
         middle = self.from_deep(torch.cat([middle, _twice(deep)], dim=1))
         fine = self.from_middle(torch.cat([fine, _twice(middle)], dim=1))
-        return functional.pixel_shuffle(self.answer(fine), STRIDE), log_scale
+        return Answers(functional.pixel_shuffle(self.answer(fine), STRIDE), log_scale, features.flatten(2).mT)
+
+    def strangeness(self, features: Tensor) -> Tensor:
+        """Return how far patches lie from those of the training: 1 is their root mean square distance.
+
+        Parameters
+        ----------
+        features : (..., D) float tensor
+            Of patches, as `look` gives them.
+
+        Returns
+        -------
+        (...) float tensor
+            Mahalanobis distance over the square root of D.
+        """
+        known_mean, known_whitening = self.get_buffer("known_mean"), self.get_buffer("known_whitening")
+        whitened = (features.float() - known_mean) @ known_whitening
+        return whitened.square().mean(dim=-1).sqrt()
+
+
+def know(network: CultureNetwork, features: Tensor) -> None:
+    """Let a network remember what its training looked like.
+
+    Parameters
+    ----------
+    network : CultureNetwork
+    features : (P, D) float tensor
+        Of patches of the training; more of them than D.
+    """
+    features = features.double()
+    mean = features.mean(dim=0)
+    off = features - mean
+    covariance = off.T @ off / max(len(features) - 1, 1)
+    width = covariance.shape[0]
+    evened = covariance + torch.eye(width, dtype=torch.float64) * (_EVENED * covariance.trace() / width + 1e-12)
+    values, vectors = torch.linalg.eigh(evened)
+    network.get_buffer("known_mean").copy_(mean)
+    network.get_buffer("known_whitening").copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
+
+
+class Answers(NamedTuple):
+    """Logits and scale as `CultureNetwork.forward`, and (N, P, D) features of the P patches of each picture."""
+
+    logits: Tensor
+    log_scale: Tensor
+    features: Tensor
 
 
 class _Residual(nn.Module):

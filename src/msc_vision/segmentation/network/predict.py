@@ -6,17 +6,17 @@ same maps however it is worked on. Each window is read with as much surroundings
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from msc_vision.records import Region
 from msc_vision.segmentation.network.inputs import REACH_PX as INPUT_REACH_PX
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID
+from msc_vision.segmentation.network.model import GRID, CultureNetwork
 
 WINDOW_PX = 2560
 """Longest side of a field, in canonical pixels, that goes through the network at once."""
@@ -138,14 +138,32 @@ def has_native_bf16() -> bool:
     return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16"))
 
 
+class WindowAnswers(NamedTuple):
+    """What the network says of one window with its surroundings.
+
+    Attributes
+    ----------
+    maps : (len(MAPS), Y, X) uint8 array
+        Probabilities, 255 for one.
+    log_scale : float
+        How large a pixel seems to be, see `CultureNetwork.forward`.
+    strangeness : (P,) float32 array
+        Of each patch, see `CultureNetwork.strangeness`.
+    """
+
+    maps: NDArray[np.uint8]
+    log_scale: float
+    strangeness: NDArray[np.float32]
+
+
 def predict_window(
-    network: nn.Module, picture: NDArray[np.float32], temperature: float, *, bf16: bool
-) -> tuple[NDArray[np.uint8], float]:
-    """Return the maps of one window with its surroundings.
+    network: CultureNetwork, picture: NDArray[np.float32], temperature: float, *, bf16: bool
+) -> WindowAnswers:
+    """Return the answers for one window.
 
     Parameters
     ----------
-    network : nn.Module
+    network : CultureNetwork
         In eval mode.
     picture : (Y, X) float32 array
         Brightness at the canonical pixel size.
@@ -153,21 +171,15 @@ def predict_window(
         Foreground logits are divided by it, which calibrates their probabilities.
     bf16 : bool
         Compute in bfloat16: twice as fast where the processor has it.
-
-    Returns
-    -------
-    maps : (len(MAPS), Y, X) uint8 array
-        Probabilities, 255 for one.
-    log_scale : float
-        How large a pixel seems to be, see `CultureNetwork.forward`.
     """
     height, width = picture.shape
     padded = cv2.copyMakeBorder(picture, 0, -height % GRID, 0, -width % GRID, cv2.BORDER_REFLECT_101)
     device = next(network.parameters()).device
     inputs = torch.from_numpy(network_inputs(padded))[None].to(device, memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        logits, log_scale = network(inputs)
-        answers = logits[0, :, :height, :width].float()
+        found = network.look(inputs)
+        answers = found.logits[0, :, :height, :width].float()
         answers[0] /= temperature
         maps = torch.sigmoid(answers).mul_(255).round_().to(torch.uint8)
-    return maps.cpu().numpy(), float(log_scale[0])
+    strangeness = network.strangeness(found.features[0])
+    return WindowAnswers(maps.cpu().numpy(), float(found.log_scale[0]), strangeness.cpu().numpy())

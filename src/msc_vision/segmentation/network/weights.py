@@ -38,6 +38,9 @@ class ModelSettings(BaseModel):
 
     foreground_limit: float = Field(0.5, gt=0, lt=1, description="probability above which a pixel is cell")
     cells: CellSettings = Field(CellSettings(), description="how basins are joined to cells")
+    strange_from: float = Field(
+        3.0, gt=0, description="strangeness of a field (median of its patches) from which it is flagged"
+    )
 
 
 class ModelConfig(BaseModel):
