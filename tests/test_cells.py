@@ -8,25 +8,21 @@ from hypothesis import strategies as st
 
 from msc_vision.records import Region
 from msc_vision.segmentation.basins import REACH_PX, smooth_height, summits
-from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellSettings, cell_parts, evidence, join_cells
+from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellSettings, cell_parts, join_cells, landscape
 
-JOINING = CellSettings(bias=2.0, border=-8.0, saddle=2.0, smallest_um2=0.0)
-"""Joins neighbours unless the border between them is likely."""
+JOINING = CellSettings(smooth_um=1.5, join_from=0.7, splinter_um2=60.0, smallest_um2=0.0)
 
 
 def maps_of(labels):
     """Return what a perfect network would say of these cells."""
     foreground = (labels > 0).astype(np.uint8)
     core = np.zeros(labels.shape, np.uint8)
-    border = np.zeros(labels.shape, np.uint8)
     for number in np.unique(labels)[1:]:
         own = (labels == number).astype(np.uint8)
         depth = cv2.distanceTransform(np.pad(own, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
         core[own > 0] = (255 * depth / depth.max())[own > 0]
-        others = ((labels > 0) & (labels != number)).astype(np.uint8)
-        border[(cv2.dilate(own, np.ones((5, 5))) > 0) & (cv2.dilate(others, np.ones((5, 5))) > 0)] = 255
     nothing = np.zeros(labels.shape, np.uint8)
-    return CellMaps(foreground, core, border, nothing, nothing, nothing)
+    return CellMaps(foreground, core, nothing, nothing, nothing)
 
 
 def drawn(shape, *cells):
@@ -37,7 +33,7 @@ def drawn(shape, *cells):
     return labels
 
 
-def cells_of(maps, tile_px=None, joining=JOINING, smallest_px=0.0):
+def cells_of(maps, tile_px=None, joining=JOINING):
     """Return labels and object table, worked out in tiles of so many pixels."""
     height, width = maps.core.shape
     side = tile_px or max(height, width)
@@ -55,10 +51,10 @@ def cells_of(maps, tile_px=None, joining=JOINING, smallest_px=0.0):
             min(tile.x1 + SURROUNDINGS_PX, width),
         )
         cut = CellMaps(*(np.ascontiguousarray(m[around.y0 : around.y1, around.x0 : around.x1]) for m in maps))
-        found, local = cell_parts(cut, around, tile, width)
+        found, local = cell_parts(cut, around, tile, width, joining.smooth_um)
         parts.append(found)
         locals_.append(local)
-    objects = join_cells(parts, joining, (height, width), 1, (height, width), 1.0, smallest_px)
+    objects = join_cells(parts, joining, (height, width), 1, (height, width), 1.0, 1.0)
     labels = np.zeros((height, width), np.int32)
     for tile, local, lookup in zip(tiles, locals_, objects.lookups, strict=True):
         labels[tile.y0 : tile.y1, tile.x0 : tile.x1] = lookup[local]
@@ -84,22 +80,32 @@ def test_two_cells_that_touch_side_by_side_are_parted():
 
 def test_cells_tip_to_tip_are_parted():
     labels = drawn((60, 320), ([(10, 30), (155, 30)], 8), ([(162, 30), (310, 30)], 8))
-    found, _ = cells_of(maps_of(labels), smallest_px=60)
+    found, _ = cells_of(maps_of(labels))
     assert found.max() == 2
     assert np.array_equal(found > 0, labels > 0)  # splinters along the border are given to a neighbour, not dropped
 
 
-def test_without_a_border_map_neighbours_are_one_piece():
+def test_where_the_cores_do_not_fall_neighbours_are_one_piece():
     labels = drawn((120, 300), ([(20, 50), (280, 50)], 12), ([(20, 62), (280, 62)], 12))
+    assert cells_of(maps_of((labels > 0).astype(np.int32)))[0].max() == 1
+
+
+def test_a_rounded_cell_beside_a_spindle_is_no_splinter():
+    labels = drawn((120, 300), ([(20, 60), (280, 60)], 14))
+    cv2.circle(labels, (150, 47), 8, 2, -1)
     maps = maps_of(labels)
-    assert cells_of(maps._replace(border=np.zeros_like(maps.border)))[0].max() == 1
+    joining = JOINING.model_copy(update={"splinter_um2": 400.0})
+    assert cells_of(maps, joining=joining)[0].max() == 1
+    rounded = np.where(labels == 2, 255, 0).astype(np.uint8)
+    assert cells_of(maps._replace(rounded=rounded), joining=joining)[0].max() == 2
 
 
 def test_debris_and_specks_are_no_cells():
     labels = drawn((100, 300), ([(20, 50), (100, 50)], 12), ([(150, 50), (230, 50)], 12), ([(270, 50), (272, 50)], 2))
     maps = maps_of(labels)
     debris = np.where(labels == 2, 255, 0).astype(np.uint8)
-    found, table = cells_of(maps._replace(debris=debris), smallest_px=50)
+    joining = JOINING.model_copy(update={"smallest_um2": 50.0})
+    found, table = cells_of(maps._replace(debris=debris), joining=joining)
     assert len(table) == 1
     assert np.array_equal(found > 0, labels == 1)
 
@@ -135,14 +141,14 @@ def test_seams_change_no_cell(tile_px):
 @given(seed=st.integers(0, 10**6), tile_px=st.integers(16, 200), cover=st.floats(0.05, 0.95))
 def test_noise_is_cut_into_the_same_cells_by_any_tiles(seed, tile_px, cover):
     rng = np.random.default_rng(seed)
-    noise = [cv2.GaussianBlur(rng.random((150, 170), np.float32), (0, 0), 3) for _ in range(3)]
-    core, border = (cv2.normalize(n, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8) for n in noise[:2])
-    foreground = (noise[2] > np.quantile(noise[2], 1 - cover)).astype(np.uint8)
+    noise = [cv2.GaussianBlur(rng.random((150, 170), np.float32), (0, 0), 3) for _ in range(2)]
+    core = cv2.normalize(noise[0], None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
+    foreground = (noise[1] > np.quantile(noise[1], 1 - cover)).astype(np.uint8)
     nothing = np.zeros_like(core)
-    maps = CellMaps(foreground, core, border, nothing, nothing, nothing)
-    joining = CellSettings(bias=2.0, border=-5.0)
-    whole, table = cells_of(maps, joining=joining, smallest_px=30)
-    tiled, tiled_table = cells_of(maps, tile_px, joining=joining, smallest_px=30)
+    maps = CellMaps(foreground, core, nothing, nothing, nothing)
+    joining = CellSettings(smooth_um=2.0, join_from=0.9, splinter_um2=30, smallest_um2=10)
+    whole, table = cells_of(maps, joining=joining)
+    tiled, tiled_table = cells_of(maps, tile_px, joining=joining)
     assert np.array_equal(tiled, whole)
     assert np.array_equal(tiled_table, table)
 
@@ -168,8 +174,8 @@ def test_summits_are_those_of_a_slow_climb(seed, levels):
     rng = np.random.default_rng(seed)
     core = (cv2.GaussianBlur(rng.random((40, 50), np.float32), (0, 0), 2) * levels).astype(np.uint8)
     foreground = (rng.random((40, 50)) < 0.8).astype(np.uint8)
-    height = smooth_height(core, foreground)
-    found = summits(core, foreground)
+    height = smooth_height(core, foreground, 1.2)
+    found = summits(height)
     assert (found[foreground == 0] == -1).all()
     for y, x in zip(*np.nonzero(foreground), strict=True):
         assert found[y, x] == climbed(height, y, x)
@@ -179,9 +185,9 @@ def test_contacts_are_counted_once_whatever_the_tiles():
     labels = drawn((120, 300), ([(20, 50), (280, 50)], 12), ([(20, 62), (280, 62)], 12))
     maps = maps_of(labels)
     region = Region(0, 120, 0, 300)
-    one, _ = cell_parts(maps, region, region, 300)
+    one, _ = cell_parts(maps, region, region, 300, 1.5)
     halves = [
-        cell_parts(maps, region, Region(0, 120, x, x + 150), 300)[0] for x in (0, 150)
+        cell_parts(maps, region, Region(0, 120, x, x + 150), 300, 1.5)[0] for x in (0, 150)
     ]  # each knows the whole field around it
-    for whole, split in zip(evidence([one])[2], evidence(halves)[2], strict=True):
-        assert np.array_equal(whole, split)
+    for name in ("peak", "area", "low", "high", "saddle"):
+        assert np.array_equal(getattr(landscape([one]), name), getattr(landscape(halves), name))

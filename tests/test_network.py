@@ -53,7 +53,7 @@ def model_folder(network, tmp_path_factory):
         id="tiny",
         network=NetworkShape(widths=(8, 12, 16), n_deep=2),
         canonical_pixel_size_um=0.8,
-        settings=ModelSettings(cells=CellSettings(bias=1.0, border=-2.0, smallest_um2=20.0)),
+        settings=ModelSettings(cells=CellSettings(smooth_um=1.0, join_from=0.95, splinter_um2=20.0, smallest_um2=20.0)),
     )
     save_model(folder, config, network, recipe="name: tiny\n", card="# tiny\n")
     return folder

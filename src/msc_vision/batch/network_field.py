@@ -153,13 +153,17 @@ class NetworkField:
         limit = round(255 * self.model.config.settings.foreground_limit)
         named = dict(zip(MAPS, maps, strict=True))
         named["foreground"] = (maps[0] > limit).view(np.uint8) & judged
-        return cell_parts(CellMaps(**named), around, region, self.frame.working_shape[1])
+        cells = CellMaps(*(named[name] for name in CellMaps._fields))
+        return cell_parts(cells, around, region, self.frame.working_shape[1], self._smooth_px)
+
+    @property
+    def _smooth_px(self) -> float:
+        return self.model.config.settings.cells.smooth_um / (self.pixel_size_um * self.frame.factor)
 
     def _join(self, parts: Sequence[CellParts]) -> ObjectTable:
         frame, cells = self.frame, self.model.config.settings.cells
-        smallest_px = cells.smallest_um2 / (self.pixel_size_um * frame.factor) ** 2
         return join_cells(
-            parts, cells, frame.working_shape, frame.factor, frame.info.shape, frame.pixel_size_um, smallest_px
+            parts, cells, frame.working_shape, frame.factor, frame.info.shape, frame.pixel_size_um, self.pixel_size_um
         )
 
 

@@ -10,13 +10,41 @@ from numpy.typing import NDArray
 
 REACH_PX = 128
 """Longest climb, in working pixels; a power of two."""
-_SMOOTH_PX = 1.2
+UNITS_PER_STEP = 200
+"""Height of one of the 255 steps of the cores map: what smoothing makes of it stays a whole number."""
+SMOOTH_MAX_PX = 8.0
+"""Widest smoothing, one sigma."""
 _UP = ((0, -1), (-1, 1), (-1, 0), (-1, -1))  # neighbours read before a pixel, backwards: they must be higher
 _DOWN = ((0, 1), (1, -1), (1, 0), (1, 1))  # neighbours read after it: as high is enough, so plateaus have one summit
 
 
-def summits(core: NDArray[np.uint8], foreground: NDArray[np.uint8]) -> NDArray[np.int32]:
+def summits(height: NDArray[np.uint16]) -> NDArray[np.int32]:
     """Return where each foreground pixel's climb ends.
+
+    Parameters
+    ----------
+    height : (Y, X) uint16 array
+        As `smooth_height` gives it: 0 on bare surface.
+
+    Returns
+    -------
+    (Y, X) int32 array
+        Row times X plus column of the summit; -1 on bare surface.
+    """
+    target = _steps(height)
+    inside = np.flatnonzero(height)
+    compact = np.full(height.size, -1, np.int32)
+    compact[inside] = np.arange(inside.size, dtype=np.int32)
+    step = compact[target.ravel()[inside]]
+    for _ in range(REACH_PX.bit_length() - 1):
+        step = step[step]
+    found = np.full(height.shape, -1, np.int32)
+    found.ravel()[inside] = inside[step]
+    return found
+
+
+def smooth_height(core: NDArray[np.uint8], foreground: NDArray[np.uint8], smooth_px: float) -> NDArray[np.uint16]:
+    """Return the height that is climbed: smoothed cores, 1 or more on the foreground and 0 elsewhere.
 
     Parameters
     ----------
@@ -24,29 +52,12 @@ def summits(core: NDArray[np.uint8], foreground: NDArray[np.uint8]) -> NDArray[n
         0 at the rim of a cell to 255 at its middle.
     foreground : (Y, X) uint8 array
         0 or 1.
-
-    Returns
-    -------
-    (Y, X) int32 array
-        Row times X plus column of the summit; -1 on bare surface.
+    smooth_px : float
+        One sigma of a Gaussian; at most `SMOOTH_MAX_PX` is used.
     """
-    height = smooth_height(core, foreground)
-    target = _steps(height)
-    inside = np.flatnonzero(foreground)
-    compact = np.full(foreground.size, -1, np.int32)
-    compact[inside] = np.arange(inside.size, dtype=np.int32)
-    step = compact[target.ravel()[inside]]
-    for _ in range(REACH_PX.bit_length() - 1):
-        step = step[step]
-    found = np.full(foreground.shape, -1, np.int32)
-    found.ravel()[inside] = inside[step]
-    return found
-
-
-def smooth_height(core: NDArray[np.uint8], foreground: NDArray[np.uint8]) -> NDArray[np.uint16]:
-    """Return the height that is climbed: smoothed cores, 1 or more on the foreground and 0 elsewhere."""
-    wide = cv2.multiply(core, (200.0, 0.0, 0.0, 0.0), dtype=cv2.CV_16U)
-    smooth = cv2.GaussianBlur(wide, (0, 0), _SMOOTH_PX, borderType=cv2.BORDER_REPLICATE)
+    wide = cv2.multiply(core, (float(UNITS_PER_STEP), 0.0, 0.0, 0.0), dtype=cv2.CV_16U)
+    sigma = min(max(smooth_px, 0.3), SMOOTH_MAX_PX)
+    smooth = cv2.GaussianBlur(wide, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     return np.where(foreground.view(np.bool_), np.maximum(smooth, np.uint16(1)), np.uint16(0))
 
 

@@ -1,7 +1,8 @@
-"""Basins to cells: neighbours that the border map does not part are one cell, however long and thin.
+"""Basins to cells: two summits are one cell when the way from one to the other hardly descends.
 
-Nothing here assumes a round cell or a marker. The evidence for each pair of neighbouring basins is counted along their
-contact; pairs are joined all at once, so neither their order nor how the field was cut into tiles can change a cell.
+Nothing here assumes a round cell or a marker: along a spindle the cores map stays high, between two cells it falls.
+Summits are joined from the highest saddle down, so a cell grows from its middle and a splinter at a border cannot link
+two cells. The order follows from the heights alone; how the field was cut into tiles cannot change a cell.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.records import Region
-from msc_vision.segmentation.basins import REACH_PX, smooth_height, summits
+from msc_vision.segmentation.basins import REACH_PX, SMOOTH_MAX_PX, smooth_height, summits
 from msc_vision.segmentation.objects import ObjectTable, object_table
 
-SURROUNDINGS_PX = REACH_PX + 8
+SURROUNDINGS_PX = REACH_PX + round(4 * SMOOTH_MAX_PX) + 2
 """How far around a tile its maps must be known: the longest climb and the smoothing."""
 
 
@@ -26,13 +27,16 @@ class CellSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    bias: float = Field(0.0, description="joined if bias plus the terms below exceed zero (logistic regression)")
-    border: float = Field(0.0, description="per unit of the mean border probability along the contact")
-    saddle: float = Field(0.0, description="per unit of the highest core value on the contact over the lower summit")
-    peak: float = Field(0.0, description="per unit of the lower summit's core value")
-    contact: float = Field(0.0, description="per unit of ln(contact length over root of the smaller area)")
-    smallest_um2: float = Field(60.0, ge=0, description="smaller pieces are no cells")
+    smooth_um: float = Field(4.0, gt=0, description="smoothing of the cores map before it is climbed, one sigma")
+    join_from: float = Field(
+        0.8, gt=0, lt=1, description="summits are one cell from this height of their saddle over the lower summit"
+    )
+    splinter_um2: float = Field(
+        300.0, ge=0, description="smaller pieces that touch a cell are part of it, unless they are rounded cells"
+    )
+    smallest_um2: float = Field(120.0, ge=0, description="smaller pieces by themselves are no cells")
     debris_share: float = Field(0.5, ge=0, le=1, description="mean debris probability from which a piece is debris")
+    rounded_share: float = Field(0.5, ge=0, le=1, description="mean probability from which a piece is a rounded cell")
 
 
 class CellMaps(NamedTuple):
@@ -43,7 +47,6 @@ class CellMaps(NamedTuple):
 
     foreground: NDArray[np.uint8]
     core: NDArray[np.uint8]
-    border: NDArray[np.uint8]
     rounded: NDArray[np.uint8]
     aggregate: NDArray[np.uint8]
     debris: NDArray[np.uint8]
@@ -51,13 +54,11 @@ class CellMaps(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contacts:
-    """Evidence along the contacts of basins, which are named by their summit's pixel in the whole field."""
+    """Where basins touch; they are named by their summit's pixel in the whole field."""
 
     low: NDArray[np.int64]
     high: NDArray[np.int64]
-    length: NDArray[np.int64]
-    border: NDArray[np.int64]  # sum over the contact, 255 for one
-    saddle: NDArray[np.int64]  # highest
+    saddle: NDArray[np.int64]  # height of the highest place of the contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,9 @@ class CellParts:
     contacts: Contacts
 
 
-def cell_parts(maps: CellMaps, around: Region, region: Region, width: int) -> tuple[CellParts, NDArray[np.int32]]:
+def cell_parts(
+    maps: CellMaps, around: Region, region: Region, width: int, smooth_px: float
+) -> tuple[CellParts, NDArray[np.int32]]:
     """Return the parts of a tile and their local numbers from 1, (Y, X) int32 of the tile.
 
     Parameters
@@ -89,9 +92,11 @@ def cell_parts(maps: CellMaps, around: Region, region: Region, width: int) -> tu
         What the maps cover, and the tile itself, in working pixels of the field.
     width : int
         Of the whole field in working pixels.
+    smooth_px : float
+        One sigma of the smoothing of the cores map.
     """
-    top = summits(maps.core, maps.foreground)
-    height = smooth_height(maps.core, maps.foreground)
+    height = smooth_height(maps.core, maps.foreground, smooth_px)
+    top = summits(height)
     y0, x0 = region.y0 - around.y0, region.x0 - around.x0
     inner = np.s_[y0 : y0 + region.y1 - region.y0, x0 : x0 + region.x1 - region.x0]
     columns = maps.core.shape[1]
@@ -115,7 +120,7 @@ def cell_parts(maps: CellMaps, around: Region, region: Region, width: int) -> tu
         rounded=_sums(number, maps.rounded[inner].ravel()[flat], n),
         aggregate=_sums(number, maps.aggregate[inner].ravel()[flat], n),
         debris=_sums(number, maps.debris[inner].ravel()[flat], n),
-        contacts=_contacts(top, maps.border, height, (y0, x0), tile.shape, around, width),
+        contacts=_contacts(top, height, (y0, x0), tile.shape, around, width),
     )
     return parts, local
 
@@ -154,7 +159,6 @@ def _boxes(number: NDArray[np.integer], ys: NDArray[np.int64], xs: NDArray[np.in
 
 def _contacts(
     top: NDArray[np.int32],
-    border: NDArray[np.uint8],
     height: NDArray[np.uint16],
     start: tuple[int, int],
     shape: tuple[int, int],
@@ -168,20 +172,12 @@ def _contacts(
         there = tuple(slice(s.start + d, s.stop + d) for s, d in zip(here, (dy, dx), strict=True))
         a, b = top[here], top[there]
         touching = (a != b) & (a >= 0) & (b >= 0)
-        found.append(
-            np.stack(
-                [
-                    a[touching],
-                    b[touching],
-                    np.maximum(border[here], border[there])[touching],
-                    np.minimum(height[here], height[there])[touching],
-                ]
-            ).astype(np.int64)
-        )
-    first, second, on_border, saddle = np.concatenate(found, axis=1)
+        saddle = np.minimum(height[here], height[there])[touching]
+        found.append(np.stack([a[touching], b[touching], saddle]).astype(np.int64))
+    first, second, saddle = np.concatenate(found, axis=1)
     first, second = (_named(summit, top.shape[1], around, width) for summit in (first, second))
     low, high = np.minimum(first, second), np.maximum(first, second)
-    return _gathered(Contacts(low, high, np.ones_like(low), on_border, saddle))
+    return _gathered(Contacts(low, high, saddle))
 
 
 def _slices(
@@ -210,49 +206,48 @@ def _gathered(contacts: Contacts) -> Contacts:
     return Contacts(
         low[starts],
         high[starts],
-        np.add.reduceat(contacts.length[order], starts),
-        np.add.reduceat(contacts.border[order], starts),
         np.maximum.reduceat(contacts.saddle[order], starts),
     )
 
 
-class Evidence(NamedTuple):
-    """What speaks for and against two neighbouring basins being one cell; arrays with a value per pair."""
+class Landscape(NamedTuple):
+    """All basins of a field and where they touch.
 
+    Attributes
+    ----------
+    basin : (m,) int64 array
+        For each part of each tile the basin it belongs to, from 0, in the order of their summits.
+    peak, area, rounded : (n,) int64 array
+        Height of each basin's summit, its pixels, and the sum of its rounded map.
+    low, high, saddle : (k,) int64 array
+        Pairs of basins that touch, and how high one can stay on the way from one to the other.
+    """
+
+    basin: NDArray[np.int64]
+    peak: NDArray[np.int64]
+    area: NDArray[np.int64]
+    rounded: NDArray[np.int64]
     low: NDArray[np.int64]
     high: NDArray[np.int64]
-    border: NDArray[np.float64]
-    saddle: NDArray[np.float64]
-    peak: NDArray[np.float64]
-    contact: NDArray[np.float64]
+    saddle: NDArray[np.int64]
 
 
-def evidence(tiles: Sequence[CellParts]) -> tuple[NDArray[np.int64], NDArray[np.int64], Evidence]:
-    """Return the summits of all basins in order, for each part of each tile which of them it belongs to, and pairs.
-
-    ``low`` and ``high`` of the pairs are positions in the list of summits.
-    """
-    names, basin = np.unique(np.concatenate([tile.summit for tile in tiles]), return_inverse=True)
-    area = _sums(basin, np.concatenate([tile.area for tile in tiles]), names.size)
+def landscape(tiles: Sequence[CellParts]) -> Landscape:
+    """Put the basins of all tiles together."""
+    names, basin = np.unique(_all(tiles, "summit"), return_inverse=True)
     peak = np.zeros(names.size, np.int64)
-    peak[basin] = np.concatenate([tile.peak for tile in tiles])
+    peak[basin] = _all(tiles, "peak")
     joined = _gathered(
         Contacts(*(np.concatenate([getattr(tile.contacts, name) for tile in tiles]) for name in Contacts.__slots__))
     )
-    low, high = np.searchsorted(names, joined.low), np.searchsorted(names, joined.high)
-    lower_peak = np.maximum(np.minimum(peak[low], peak[high]), 1)
-    smaller = np.maximum(np.minimum(area[low], area[high]), 1)
-    return (
-        names,
+    return Landscape(
         basin.astype(np.int64),
-        Evidence(
-            low,
-            high,
-            joined.border / np.maximum(joined.length, 1) / 255,
-            joined.saddle / lower_peak,
-            lower_peak / (200 * 255),
-            np.log(np.maximum(joined.length, 1) / np.sqrt(smaller)),
-        ),
+        peak,
+        _sums(basin, _all(tiles, "area"), names.size),
+        _sums(basin, _all(tiles, "rounded"), names.size),
+        np.searchsorted(names, joined.low).astype(np.int64),
+        np.searchsorted(names, joined.high).astype(np.int64),
+        joined.saddle,
     )
 
 
@@ -263,7 +258,7 @@ def join_cells(
     factor: int,
     native_shape: tuple[int, int],
     pixel_size_um: float | None,
-    smallest_px: float,
+    assumed_pixel_size_um: float,
 ) -> ObjectTable:
     """Join the basins of all tiles to cells; what is no cell gets the number 0 in the lookups.
 
@@ -275,20 +270,18 @@ def join_cells(
         Of the field in working and in native pixels.
     factor : int
         Native pixels a side of one working pixel.
-    pixel_size_um : float or None
-        Of a native pixel.
-    smallest_px : float
-        Working pixels of the smallest cell.
+    pixel_size_um, assumed_pixel_size_um : float
+        Of a native pixel: None and what is assumed where it is not known, else twice the same.
     """
-    names, basin, pairs = evidence(tiles)
-    basin_area = _sums(basin, _all(tiles, "area"), names.size)
-    cell = _with_splinters(_united(names.size, pairs, settings), basin_area, pairs, settings, smallest_px)[basin]
+    land = landscape(tiles)
+    pixel_um2 = (assumed_pixel_size_um * factor) ** 2
+    cell = joined(land, settings, pixel_um2)[land.basin]
     n = int(cell.max()) + 1 if cell.size else 0
     area = _sums(cell, _all(tiles, "area"), n)
     debris = _sums(cell, _all(tiles, "debris"), n) / np.maximum(area, 1) / 255
     first = np.full(n, np.iinfo(np.int64).max)
     np.minimum.at(first, cell, _all(tiles, "first"))
-    is_cell = (area >= smallest_px) & (debris < settings.debris_share)
+    is_cell = (area * pixel_um2 >= settings.smallest_um2) & (debris < settings.debris_share)
     order = np.argsort(first)
     kept = order[is_cell[order]]
     number = np.zeros(n, np.int64)
@@ -299,53 +292,58 @@ def join_cells(
     return ObjectTable(object_table(tiles, labels, kept.size, shape, factor, native_shape, pixel_size_um), lookups)
 
 
+def joined(land: Landscape, settings: CellSettings, pixel_um2: float) -> NDArray[np.int64]:
+    """Return for each basin of a landscape the number of its cell; numbers mean nothing more."""
+    return _with_splinters(_from_above(land, settings.join_from), land, settings, pixel_um2)
+
+
 def _all(tiles: Sequence[CellParts], name: str) -> NDArray[np.int64]:
     return np.concatenate([getattr(tile, name) for tile in tiles])
 
 
-def _united(n: int, pairs: Evidence, settings: CellSettings) -> NDArray[np.int64]:
-    """Return for each of ``n`` basins the number of the cell it belongs to."""
-    is_one = _odds(pairs, settings) > 0
-    return _groups(n, pairs.low[is_one], pairs.high[is_one])
+def _from_above(land: Landscape, join_from: float) -> NDArray[np.int64]:
+    """Join basins from the highest saddle down; return for each the number of one basin of its cell."""
+    parent = list(range(land.peak.size))
+    peak = land.peak.tolist()
 
+    def root(basin: int) -> int:
+        while parent[basin] != basin:
+            parent[basin] = parent[parent[basin]]
+            basin = parent[basin]
+        return basin
 
-def _odds(pairs: Evidence, settings: CellSettings) -> NDArray[np.float64]:
-    """Return the logarithm of the odds that two basins are one cell."""
-    return (
-        settings.bias
-        + settings.border * pairs.border
-        + settings.saddle * pairs.saddle
-        + settings.peak * pairs.peak
-        + settings.contact * pairs.contact
-    )
+    order = np.lexsort((land.high, land.low, -land.saddle))
+    for low, high, saddle in zip(
+        land.low[order].tolist(), land.high[order].tolist(), land.saddle[order].tolist(), strict=True
+    ):
+        a, b = root(low), root(high)
+        if a != b and saddle >= join_from * min(peak[a], peak[b]):
+            if (peak[a], -a) < (peak[b], -b):
+                a, b = b, a
+            parent[b] = a
+    return np.array([root(basin) for basin in range(len(parent))], np.int64)
 
 
 def _with_splinters(
-    cell: NDArray[np.int64], area: NDArray[np.int64], pairs: Evidence, settings: CellSettings, smallest_px: float
+    cell: NDArray[np.int64], land: Landscape, settings: CellSettings, pixel_um2: float
 ) -> NDArray[np.int64]:
-    """Give each piece too small for a cell to the neighbour that most speaks for it; many lie along borders.
-
-    Parameters
-    ----------
-    cell : (n,) int64 array
-        Of each basin.
-    area : (n,) int64 array
-        Of each basin, in working pixels.
-    """
-    size = np.bincount(cell, area)
-    odds = _odds(pairs, settings)
-    low, high = cell[pairs.low], cell[pairs.high]
-    apart = low != high
-    inner = np.concatenate([low[apart], high[apart]])
-    outer = np.concatenate([high[apart], low[apart]])
-    strength = np.concatenate([odds[apart], odds[apart]])
-    is_splinter = size[inner] < smallest_px
-    inner, outer, strength = inner[is_splinter], outer[is_splinter], strength[is_splinter]
-    order = np.lexsort((outer, -strength, inner))
+    """Give each piece too small for a cell to the neighbour with the highest saddle; many lie along borders."""
+    if not cell.size:
+        return cell
+    _, cell = np.unique(cell, return_inverse=True)
+    size, roundness = np.bincount(cell, land.area), np.bincount(cell, land.rounded)
+    is_rounded = roundness >= settings.rounded_share * 255 * size
+    is_splinter = (size * pixel_um2 < settings.splinter_um2) & ~is_rounded
+    low, high = cell[land.low], cell[land.high]
+    inner, outer = np.concatenate([low, high]), np.concatenate([high, low])
+    saddle = np.concatenate([land.saddle, land.saddle])
+    chosen = is_splinter[inner] & (inner != outer)
+    inner, outer, saddle = inner[chosen], outer[chosen], saddle[chosen]
+    order = np.lexsort((outer, -saddle, inner))
     first = np.ones(order.size, np.bool_)
     first[1:] = inner[order][1:] != inner[order][:-1]
-    chosen = order[first]
-    return _groups(size.size, inner[chosen], outer[chosen])[cell]
+    best = order[first]
+    return _groups(size.size, inner[best], outer[best])[cell]
 
 
 def _groups(n: int, low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -93,7 +93,7 @@ def load_model(name_or_path: str | Path) -> Model:
     InvalidDataError
         If a file is missing, was altered after it was sealed, or does not fit the others.
     """
-    folder = _find(str(name_or_path))
+    folder = model_folder(str(name_or_path))
     sums = _read_sums(folder)
     content = {name: _checked_bytes(folder, name, sums) for name in _CHECKED}
     config = _parse_config(folder, content[CONFIG])
@@ -108,7 +108,7 @@ def model_sha256(name_or_path: str | Path) -> str:
     InvalidArgumentError, InvalidDataError
         As `load_model`.
     """
-    return _identity(_read_sums(_find(str(name_or_path))))
+    return _identity(_read_sums(model_folder(str(name_or_path))))
 
 
 def save_model(folder: Path, config: ModelConfig, network: CultureNetwork, *, recipe: str, card: str) -> str:
@@ -168,7 +168,14 @@ def seal_model(folder: Path) -> None:
     write_whole(folder / SUMS, "".join(lines).encode())
 
 
-def _find(name: str) -> Path:
+def model_folder(name: str) -> Path:
+    """Return the folder of a model that ships (by name) or of one's own (by path).
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such model; near names are said.
+    """
     known = shipped_models()
     if name in known:
         return resource_path(f"models/{name}")
