@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from msc_vision import __version__
 from msc_vision.cli.evaluate import evaluate
+from msc_vision.cli.export import export
 from msc_vision.cli.manifest import manifest
 from msc_vision.cli.report import report
 from msc_vision.cli.run import run
@@ -108,7 +109,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth, train):
+for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth, train, export):
     app.command(epilog=EXIT_CODES)(_command)
 
 

@@ -12,6 +12,7 @@ from msc_vision.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
     from msc_vision.learning.recipe import TrainRecipe
+    from msc_vision.segmentation.network.weights import Model
 
 HELD = "What is held out"
 
@@ -119,9 +120,9 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
 
     **Examples**
 
-        msc-vision train models/recipes/culture.yaml --data annotated --out models
-        msc-vision train models/recipes/culture.yaml --data annotated --fold 1/3 --out crossvalidation
-        msc-vision train corrected/ --from culture --name culture-lab7 --pixel-size-um 0.65
+        msc-vision train models/recipes/culture-1.yaml --data annotated --out models
+        msc-vision train models/recipes/culture-1.yaml --data annotated --fold 1/3 --out crossvalidation
+        msc-vision train corrected/ --from culture-1 --name lab7-1 --pixel-size-um 0.65
     """
     from msc_vision.learning.progress import progress_on
     from msc_vision.learning.train import TrainPlan, available_cores, available_device
@@ -129,7 +130,7 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
     from msc_vision.segmentation.network.weights import load_model
 
     model = load_model(parent) if parent is not None else None
-    chosen = _with_held_out(_recipe(recipe, parent, pixel_size_um), fold, hold_out or [])
+    chosen = _with_held_out(_recipe(recipe, name, model, pixel_size_um), fold, hold_out or [])
     plan = TrainPlan(
         recipe=chosen,
         name=_checked_name(name or _default_name(chosen)),
@@ -142,14 +143,29 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
         threads=threads or available_cores(),
         device=available_device(),
     )
-    typer.echo(train_model(plan, progress_on(sys.stderr)))
-    say(f"Model {plan.name}: {plan.model}; log: {plan.work / 'log.csv'}.")
+    folder = train_model(plan, progress_on(sys.stderr))
+    say(f"Model {plan.name} is finished. Read {folder / 'card.md'}; losses by step are in {plan.work / 'log.csv'}.")
+    typer.echo(folder)
 
 
-def _recipe(path: Path, parent: str | None, pixel_size_um: float | None) -> "TrainRecipe":
+def _recipe(path: Path, name: str | None, parent: "Model | None", pixel_size_um: float | None) -> "TrainRecipe":
+    """Return the recipe of a file, or the one that fine-tunes on a folder."""
+    from msc_vision.learning.finetune import folder_recipe, refuse_other_scale
     from msc_vision.learning.recipe import load_recipe
 
-    return load_recipe(path)
+    if path.is_dir():
+        if parent is None or name is None:
+            raise InvalidArgumentError(
+                f"{path}: is a folder; to fine-tune on it, say which model to begin with and what the new one is "
+                "called: --from MODEL --name NAME."
+            )
+        return folder_recipe(path, _checked_name(name), parent.config, pixel_size_um)
+    if pixel_size_um is not None:
+        raise InvalidArgumentError("--pixel-size-um goes with a folder; a recipe says it as assumed_pixel_size_um.")
+    recipe = load_recipe(path)
+    if parent is not None:
+        refuse_other_scale(recipe, parent.config)
+    return recipe
 
 
 def _with_held_out(recipe: "TrainRecipe", fold: str | None, hold_out: list[str]) -> "TrainRecipe":

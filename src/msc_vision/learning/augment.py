@@ -18,7 +18,7 @@ from torch import Tensor
 from msc_vision.learning.recipe import AugmentationRecipe, Range
 from msc_vision.learning.vision_ops import transforms_v2
 
-v2 = transforms_v2()
+v2: Any = transforms_v2()
 
 FloatArray = NDArray[np.float32]
 DARKEST = 0.02
@@ -161,7 +161,7 @@ class Jpeg(Drawn):
         span = max(float(grey.max()) - low, 1e-6)
         as_bytes = np.clip((grey - low) * (255 / span), 0, 255).astype(np.uint8)
         encoded = cv2.imencode(".jpg", as_bytes, [cv2.IMWRITE_JPEG_QUALITY, params["quality"]])[1]
-        decoded = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE).astype(np.float32) * np.float32(span / 255)
+        decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.float32) * np.float32(span / 255)
         return torch.from_numpy(decoded)[None].add_(low).clamp_(min=DARKEST)
 
 

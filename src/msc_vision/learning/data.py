@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from msc_vision.errors import InvalidDataError
 from msc_vision.learning.batches import Part, parts_of
@@ -12,6 +13,8 @@ from msc_vision.learning.prepared import Job, TrainingItem, hash_of, prepare
 from msc_vision.learning.progress import Progress
 from msc_vision.learning.recipe import SourceRecipe, TrainRecipe, ValidationRecipe
 from msc_vision.learning.sources import annotated_images, group_of, plain_images
+
+Use = Literal["learned from", "held out"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +156,27 @@ def _taught(recipe: TrainRecipe, data: Path, away: set[str]) -> list[_Planned]:
         title = ", ".join(dict.fromkeys(job.set_name for job in jobs))
         planned.append(_Planned(f"{title} as {pseudo.teacher} sees it", pseudo.share, jobs))
     return planned
+
+
+def picture_uses(recipe: TrainRecipe, data: Path) -> dict[str, Use]:
+    """Return what a recipe does with each picture of its lists, by the picture's name in its list.
+
+    Nothing is prepared or read but the lists. A set that shows the same cells as one that is held out counts as held
+    out too. A picture that is taught counts as learned from: the network saw it, if not its mask.
+
+    Parameters
+    ----------
+    recipe : TrainRecipe
+    data : Path
+        Folder to which the lists in the recipe are relative.
+    """
+    away = held_out_sets(recipe.validation)
+    uses: dict[str, Use] = {}
+    for source in recipe.sources:
+        jobs = _annotated(source, recipe, data)
+        apart = _held_out(jobs, recipe.validation, away)
+        uses |= {job.name: "held out" if job in apart else "learned from" for job in jobs}
+    for pseudo in recipe.pseudo:
+        taught = (image for image in plain_images(pseudo, data) if image.set_name not in away)
+        uses |= {image.name: "learned from" for image in taught}
+    return uses

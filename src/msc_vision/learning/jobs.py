@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.learning import sources, targets
 from msc_vision.learning.prepared import Made, hash_of, hash_of_files
 from msc_vision.learning.recipe import Truth
 from msc_vision.learning.sources import SourceImage, read_picture, read_truth
@@ -39,7 +38,7 @@ def _code_hash(*paths: Path) -> str:
 
 def own_code_hash() -> str:
     """Return the hash of the code that reads pictures and makes maps."""
-    return _code_hash(Path(targets.__file__), Path(sources.__file__), Path(__file__))
+    return _code_hash(*(Path(__file__).with_name(f"{name}.py") for name in ("jobs", "sources", "targets", "visible")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,7 @@ def field_item(field: "RenderedField", factor: float) -> Made:
     maps[0, ..., 3] = _mask(field.judgeable & ~hidden_cells(field.image, field.labels), factor)
     maps[1, ..., 0] = _mask(_rounded(field), factor)
     maps[1, ..., 1] = _mask(field.aggregates > 0, factor)
-    maps[1, ..., 2] = _mask(field.debris, factor)
+    maps[1, ..., 2] = _mask(field.debris > 0, factor)
     return Made(resampled(field.image, factor), maps, EVERYTHING, True)
 
 

@@ -95,7 +95,7 @@ def cut_cells(picture: NDArray[np.uint16], labels: NDArray[np.int32]) -> list[Cu
     from scipy import ndimage
 
     grey = picture.astype(np.float32)
-    ratio = grey / np.maximum(bare_brightness(grey, labels), 1)
+    ratio: FloatArray = (grey / np.maximum(bare_brightness(grey, labels), 1)).astype(np.float32)
     height, width = labels.shape
     found = []
     for number, box in enumerate(ndimage.find_objects(labels), start=1):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
 from rich.console import Console
@@ -11,25 +11,20 @@ from rich.progress import Progress as RichProgress
 
 from msc_vision.batch.progress import LINE_EVERY_S, duration
 
+Advance = Callable[..., None]
+"""Called after each unit, with a remark or without."""
+
 
 class Progress(Protocol):
     """Shows stages of known length, one after the other."""
 
-    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> "Stage":
+    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> AbstractContextManager[Advance]:
         """Begin a stage of ``n_total`` units, of which ``n_before`` were done by an earlier attempt."""
         ...
 
     def say(self, text: str) -> None:
         """Say a line between."""
         ...
-
-
-class Stage(Protocol):
-    """A context whose value is called after each unit, with a remark or without."""
-
-    def __enter__(self) -> Callable[..., None]: ...
-
-    def __exit__(self, *_: object) -> bool | None: ...
 
 
 def rate_and_rest(n_now: int, n_left: int, elapsed_s: float, unit: str) -> str:
@@ -44,7 +39,7 @@ class Silent:
     """Says nothing: for library callers."""
 
     @contextmanager
-    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Callable[..., None]]:  # noqa: ARG002
+    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Advance]:  # noqa: ARG002
         """Ignore the stage."""
         yield lambda _remark="": None
 
@@ -60,7 +55,7 @@ class Lines:
         self._clock = clock
 
     @contextmanager
-    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Callable[..., None]]:
+    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Advance]:
         """Say what begins, how it goes, and when it has ended."""
         started = last = self._clock()
         n_done = n_before
@@ -91,7 +86,7 @@ class Bars:
         self._console = Console(file=stream)
 
     @contextmanager
-    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Callable[..., None]]:
+    def stage(self, title: str, unit: str, n_total: int, n_before: int = 0) -> Iterator[Advance]:
         """Show a bar while the block runs."""
         columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
         started = time.monotonic()

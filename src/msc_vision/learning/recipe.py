@@ -23,7 +23,7 @@ class _Frozen(BaseModel):
     def _ranges_ascend(self) -> Self:
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if field.annotation == Range and value[0] > value[1]:
+            if str(field.annotation) == str(Range) and value[0] > value[1]:
                 raise ValueError(f"{name} is {list(value)}; give the lower end first")
         return self
 

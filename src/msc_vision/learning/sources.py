@@ -4,7 +4,6 @@ import csv
 import fnmatch
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
-from msc_vision.io.images import open_image
+from msc_vision.io.images import IMAGE_SUFFIXES, open_image
 from msc_vision.io.masks import read_mask
 from msc_vision.learning.recipe import PseudoRecipe, SourceRecipe
 
+PAIRS = "pairs.csv"
+LABELS_SUFFIX = "_labels.tif"
 EVALUATION_ONLY = "evaluation-only"
 _KINDS_FOR = {
     "instances": ("instances",),
@@ -40,6 +41,8 @@ class SourceImage:
 def annotated_images(source: SourceRecipe, data: Path) -> tuple[SourceImage, ...]:
     """Return the pictures of a source, each with its mask.
 
+    The list may be a CSV file, or a folder with a ``pairs.csv``, or with ``X_labels.tif`` beside each image ``X.*``.
+
     Raises
     ------
     InvalidDataError
@@ -63,7 +66,10 @@ def plain_images(source: PseudoRecipe, data: Path) -> tuple[SourceImage, ...]:
     return _listed(data / source.pairs, source.sets)
 
 
-def _listed(pairs: Path, sets: tuple[str, ...]) -> tuple[SourceImage, ...]:
+def _listed(listing: Path, sets: tuple[str, ...]) -> tuple[SourceImage, ...]:
+    pairs = listing / PAIRS if (listing / PAIRS).is_file() else listing
+    if pairs.is_dir():
+        return _beside(pairs)
     rows = [row for row in _rows(pairs) if not sets or row["set"] in sets]
     if missing := [name for name in sets if not any(row["set"] == name for row in rows)]:
         raise InvalidDataError(f"{pairs}: has no set {', '.join(missing)}.")
@@ -134,8 +140,8 @@ def read_picture(
         size = source.pixel_size_um or image.info.pixel_size_um or assumed_pixel_size_um
         if size is None:
             raise InvalidDataError(
-                f"{source.image}: its pixel size is not known; put pixel_size_um into the list, or an "
-                "assumed_pixel_size_um into the recipe."
+                f"{source.image}: its pixel size is not known; give --pixel-size-um, or put "
+                "pixel_size_um into the list or assumed_pixel_size_um into the recipe."
             )
         return image.read(), size
 
@@ -179,13 +185,18 @@ def _first_match(name: str, patterns: tuple[tuple[str, ...], ...]) -> int:
     raise InvalidArgumentError(f"validation.groups: {name} is in none of the groups of its set.")
 
 
-def folder_pairs(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield image and labels of a folder in which ``X_labels.tif`` lies beside ``X.*``, in order of name."""
-    from msc_vision.io.images import IMAGE_SUFFIXES
-
-    for labels in sorted(folder.rglob("*_labels.tif")):
-        stem = labels.name.removesuffix("_labels.tif")
-        beside = [p for p in sorted(labels.parent.iterdir()) if p.stem == stem and p.suffix.lower() in IMAGE_SUFFIXES]
-        if not beside:
+def _beside(folder: Path) -> tuple[SourceImage, ...]:
+    """Return the images of a folder in which ``X_labels.tif`` lies beside ``X.*``, in order of name."""
+    found = []
+    for labels in sorted(folder.rglob(f"*{LABELS_SUFFIX}")):
+        stem = labels.name.removesuffix(LABELS_SUFFIX)
+        images = [p for p in sorted(labels.parent.iterdir()) if p.stem == stem and p.suffix.lower() in IMAGE_SUFFIXES]
+        if not images:
             raise InvalidDataError(f"{labels}: there is no image {stem}.* beside it.")
-        yield beside[0], labels
+        name = images[0].relative_to(folder).as_posix()
+        found.append(SourceImage(name, folder.resolve().name, images[0], labels, "instances", None, None))
+    if not found:
+        raise InvalidDataError(
+            f"{folder}: training data without masks: there is neither a {PAIRS} nor any X{LABELS_SUFFIX} beside X.tif."
+        )
+    return tuple(found)

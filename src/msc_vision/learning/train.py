@@ -19,7 +19,7 @@ from msc_vision import __version__
 from msc_vision.errors import InvalidArgumentError, OutputError, UndefinedResultError
 from msc_vision.io.output import output_errors, write_whole
 from msc_vision.learning.batches import Batch, BatchMaker, batches
-from msc_vision.learning.card import write_card
+from msc_vision.learning.card import card_text, data_record, score_record
 from msc_vision.learning.checkpoint import Checkpoint, Weights, load_checkpoint, save_checkpoint
 from msc_vision.learning.data import TrainingData, collect
 from msc_vision.learning.loss import map_losses, scale_loss, total_loss
@@ -95,7 +95,7 @@ class Learner:
     losses: list[Tensor] = field(default_factory=list)
 
 
-def train(plan: TrainPlan, progress: Progress | None = None) -> Path:
+def train(plan: TrainPlan, progress: Progress = Silent()) -> Path:  # noqa: B008  (it holds nothing)
     """Train a model and write its folder.
 
     Returns
@@ -114,7 +114,6 @@ def train(plan: TrainPlan, progress: Progress | None = None) -> Path:
     UndefinedResultError
         If the loss is no longer a number.
     """
-    progress = progress or Silent()
     if plan.model.exists():
         raise OutputError(f"{plan.model}: exists already; a model is never overwritten, choose another --name.")
     with output_errors(plan.work):
@@ -349,7 +348,8 @@ def _finish(plan: TrainPlan, data: TrainingData, learner: Learner) -> Path:
         "data_sha256": data.sha256,
         "steps": state.best_step if is_early else state.step,
         "seed": recipe.training.seed,
-        "held_out": sorted({item.set_name for item in data.held_out}),
+        "data": data_record(data, plan.data),
+        "held_out_figures": score_record(_score(plan, data, weights)) if data.held_out else [],
         "device": plan.device,
         "threads": plan.threads,
         "torch": torch.__version__,
@@ -370,8 +370,7 @@ def _finish(plan: TrainPlan, data: TrainingData, learner: Learner) -> Path:
         licence=recipe.licence,
         training=training,
     )
-    score = _score(plan, data, weights) if data.held_out else None
-    card = write_card(config, recipe, data, plan.data, score)
+    card = card_text(config, recipe.description)
     save_model(plan.model, config, network, recipe=recipe_yaml(recipe), card=card)
     logger.info("%s written after %d steps.", plan.model, state.step)
     return plan.model
