@@ -12,14 +12,15 @@ Mode = Literal["phase-contrast", "negative-phase-contrast", "brightfield", "reli
 class OpticsSettings(FrozenModel):
     """How the microscope turns phase into light.
 
-    The phase ring is given as on the condenser: its outer radius and its width, as numerical aperture. A 10x Ph1 ring
-    has about 0.11 and 0.02: halos of some 6 µm and a fading over 25 µm. A larger ring gives a narrower halo.
+    The phase ring is given by its outer radius and its width, as numerical aperture. The defaults give halos of some
+    4 µm and flat interiors that fade over 15 µm, as pictures with a 10x Ph1 objective show them (T98G cells of a
+    public set). A smaller or narrower ring gives wider halos.
     """
 
     mode: Mode = Field("phase-contrast", description="in positive phase contrast flat cells are darker than plastic")
-    ring_na: float = Field(0.11, gt=0, le=0.6, description="outer radius of the phase ring")
-    ring_width_na: float = Field(0.02, gt=0, le=0.3, description="width of the phase ring")
-    ring_transmission: float = Field(0.45, gt=0, le=1, description="amplitude that the phase ring lets through")
+    ring_na: float = Field(0.16, gt=0, le=0.6, description="outer radius of the phase ring")
+    ring_width_na: float = Field(0.048, gt=0, le=0.3, description="width of the phase ring")
+    ring_transmission: float = Field(0.38, gt=0, le=1, description="amplitude that the phase ring lets through")
     ring_shift_um: float = Field(0.0, ge=0, description="ring off centre: the halo moves to one side by this much")
     stray_light: float = Field(0.0, ge=0, lt=1, description="share of light that forms no image: it takes contrast")
     wavelength_um: float = Field(0.55, ge=0.3, le=1.0)
@@ -40,7 +41,7 @@ class TextureSettings(FrozenModel):
     fine_um: float = Field(0.8, gt=0, le=10, description="size of the finest structure, one sigma")
     coarse_um: float = Field(3.5, gt=0, le=30, description="size of the coarsest structure, one sigma")
     coarse_share: float = Field(0.6, ge=0, le=1, description="how much of the unevenness is coarse")
-    dots: float = Field(0.6, ge=0, le=5, description="phase of granules, times the geometric mean of body and 0.2")
+    dots: float = Field(1.0, ge=0, le=5, description="phase of granules, times the geometric mean of body and 0.2")
     dot_um: float = Field(0.8, gt=0, le=5, description="size of granules, one sigma")
     vacuoles: float = Field(0.2, ge=0, le=1, description="share of granules that are thinner than the cell, not denser")
 

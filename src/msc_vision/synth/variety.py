@@ -93,7 +93,7 @@ def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.
 
 
 def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Generator) -> OpticsSettings:
-    ring_na = _log_uniform(rng, 0.06, 0.22)
+    ring_na = _log_uniform(rng, 0.08, 0.25)
     if mode == "brightfield":
         height_um = float(rng.choice([-1.0, 1.0])) * _log_uniform(rng, 6.0, 30.0)
     else:
@@ -101,8 +101,8 @@ def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Ge
     return OpticsSettings(
         mode=mode,
         ring_na=ring_na,
-        ring_width_na=ring_na * rng.uniform(0.1, 0.35),
-        ring_transmission=rng.uniform(0.3, 0.75),
+        ring_width_na=ring_na * rng.uniform(0.12, 0.4),
+        ring_transmission=rng.uniform(0.28, 0.65),
         ring_shift_um=rng.uniform(0.3, 2.5) if _happens(rng, 0.12) else 0.0,
         stray_light=1 - contrast,
         blur_um=2.5 * pixel_size_um * float(rng.beta(1.1, 2.6)),
@@ -119,7 +119,7 @@ def _texture(rng: np.random.Generator) -> TextureSettings:
         fine_um=_log_uniform(rng, 0.5, 1.6),
         coarse_um=_log_uniform(rng, 2.0, 7.0),
         coarse_share=rng.uniform(0.2, 0.85),
-        dots=_log_uniform(rng, 0.1, 1.6),
+        dots=_log_uniform(rng, 0.15, 2.5),
         dot_um=_log_uniform(rng, 0.5, 1.5),
         vacuoles=rng.uniform(0.0, 0.7),
     )
