@@ -4,6 +4,7 @@ Whole fields keep their maps in memory; those of large fields lie in files besid
 numbered. Both go through the same windows and the same functions.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -184,11 +185,24 @@ def network_field(settings: NetworkSettings, frame: Frame, pixel_size_um: float)
         model.config.canonical_pixel_size_um,
         settings.scale_tolerance,
     )
-    return NetworkField(model, frame, plan, pixel_size_um, _is_bf16(settings.precision))
+    return NetworkField(model, frame, plan, pixel_size_um, resolved_precision(settings.precision) == "bfloat16")
 
 
-def _is_bf16(precision: Precision) -> bool:
-    return has_native_bf16() if precision == "auto" else precision == "bfloat16"
+def largest_window_px(
+    settings: NetworkSettings, native_shape: tuple[int, int], factor: int, pixel_size_um: float
+) -> int:
+    """Return how many canonical pixels, surroundings included, go through the network at once for such a field."""
+    working_shape = -(-native_shape[0] // factor), -(-native_shape[1] // factor)
+    canonical_um = _loaded(settings.model).config.canonical_pixel_size_um
+    plan = plan_field(native_shape, working_shape, factor, pixel_size_um, canonical_um, settings.scale_tolerance)
+    return max(math.prod(window.around.shape) for window in plan.windows)
+
+
+def resolved_precision(precision: Precision) -> Precision:
+    """Return what ``auto`` means on this machine."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if has_native_bf16() else "float32"
 
 
 @lru_cache(maxsize=2)

@@ -97,6 +97,8 @@ class FieldSize:
     width_px: int
     bytes_per_px: int = 2
     factor: int = 1
+    window_px: int = 0
+    """Canonical pixels that go through the network at once; 0 without one."""
 
     @property
     def n_px(self) -> int:
@@ -110,13 +112,16 @@ class MemoryModel:
 
     ``base_bytes``: a process with its libraries loaded. ``per_working_px``: all arrays alive at the peak, per working
     pixel (32 were measured). ``native_copies``: the pixels as decoded and as handed on. ``surroundings``: a tile
-    with what the filters reach around it, over the tile.
+    with what the filters reach around it, over the tile. ``network_base_bytes`` and ``per_window_px``: the network's
+    library, and all arrays of a window alive at the peak, per canonical pixel.
     """
 
     base_bytes: int = 300 * 2**20
     per_working_px: float = 36.0
     native_copies: float = 2.0
     surroundings: float = 1.25
+    network_base_bytes: int = 400 * 2**20
+    per_window_px: float = 130.0
 
     def whole(self, n_px: int, size: FieldSize) -> float:
         """Return the bytes for a piece of a field of so many native pixels."""
@@ -124,12 +129,15 @@ class MemoryModel:
 
     def field(self, size: FieldSize, tiling: Tiling, workers: int) -> float:
         """Return the bytes when all workers are busy with fields, or tiles of a field, of this size."""
+        network = workers * size.window_px * self.per_window_px
         if size.n_px <= tiling.whole_px:
-            return workers * self.whole(size.n_px, size)
+            return workers * self.whole(size.n_px, size) + network
         tile_px = (tiling.tile_px * size.factor) ** 2
         working_shape = -(-size.height_px // size.factor), -(-size.width_px // size.factor)
         strip_px = size.width_px * strip_rows(working_shape) * size.factor
-        return workers * self.surroundings * self.whole(tile_px, size) + strip_px * (2 * self.native_copies + 8)
+        return workers * self.surroundings * self.whole(tile_px, size) + max(
+            network, strip_px * (2 * self.native_copies + 8)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +257,18 @@ def run_identity(manifest: Manifest, catalogue: Catalogue, pipeline: Pipeline, p
         "plane": json.dumps(asdict(plane), sort_keys=True),
         "version of msc-vision": __version__,
         **{f"version of {name}": version(name) for name in DECIDING_PACKAGES},
+        **_network_identity(pipeline),
     }
+
+
+def _network_identity(pipeline: Pipeline) -> dict[str, str]:
+    """Return what else decides a result where a network looks: its library, and how it computes on this machine."""
+    if pipeline.network is None:
+        return {}
+    from msc_vision.batch.network_field import resolved_precision  # loads torch
+
+    precision = resolved_precision(pipeline.network.precision)
+    return {"version of torch": version("torch"), "precision of the network": precision}
 
 
 def probe_sizes(tasks: Sequence[FieldTask]) -> tuple[FieldSize, ...]:
@@ -270,14 +289,27 @@ def probe_sizes(tasks: Sequence[FieldTask]) -> tuple[FieldSize, ...]:
 def _field_size(task: FieldTask, info: ImageInfo) -> FieldSize:
     pixel_size_um = task.row.pixel_size_um or info.pixel_size_um
     factor = 1 if pixel_size_um is None else working_factor(pixel_size_um, task.pipeline.scale.target_um)
-    return FieldSize(*info.shape, np.dtype(info.dtype).itemsize, factor)
+    return FieldSize(
+        *info.shape, np.dtype(info.dtype).itemsize, factor, _window_px(task, info.shape, factor, pixel_size_um)
+    )
+
+
+def _window_px(task: FieldTask, shape: tuple[int, int], factor: int, pixel_size_um: float | None) -> int:
+    settings = task.pipeline.network
+    if settings is None:
+        return 0
+    from msc_vision.batch.network_field import largest_window_px  # loads torch
+
+    return largest_window_px(settings, shape, factor, pixel_size_um or task.pipeline.contrast.assumed_pixel_size_um)
 
 
 def estimate_peak_memory(sizes: Iterable[FieldSize], settings: RunSettings, memory: MemoryModel) -> int:
     """Return the bytes a run needs at its peak, which follow from tile size and workers, not from the folder."""
+    sizes = tuple(sizes)
     largest = max((memory.field(size, settings.tiling, settings.workers) for size in sizes), default=0.0)
     processes = settings.workers + 1 if settings.scheduler == PROCESSES else 1
-    return round(processes * memory.base_bytes + largest)
+    base = memory.base_bytes + (memory.network_base_bytes if any(size.window_px for size in sizes) else 0)
+    return round(processes * base + largest)
 
 
 def available_memory() -> int:

@@ -404,7 +404,7 @@ def run_record(plan: RunPlan, journal: Journal, *, state: str) -> dict[str, Any]
         "software": {"name": "msc-vision", "version": __version__},
         "settings": settings,
         "settings_sha256": canonical_sha256(settings),
-        "model": None,
+        "model": _model(plan),
         "rule_set": None,
         "images_folder": str(plan.manifest.folder.absolute()),
         "counts": {"fields": len(plan.tasks), **journal.counts()},
@@ -414,6 +414,14 @@ def run_record(plan: RunPlan, journal: Journal, *, state: str) -> dict[str, Any]
         "timing": _timing(meta, state),
     }
     return record | {"record_sha256": canonical_sha256(record)}
+
+
+def _model(plan: RunPlan) -> dict[str, str | None] | None:
+    network = plan.pipeline.network
+    if network is None:
+        return None
+    precision = plan.identity["precision of the network"]
+    return {"id": network.model, "sha256": network.model_sha256, "device": "cpu", "precision": precision}
 
 
 def _environment() -> dict[str, Any]:

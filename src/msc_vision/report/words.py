@@ -101,6 +101,9 @@ def trouble_sentence(content: RunContent) -> str:
 
 DOUBTS = {
     "bare-or-full": "one texture all over, which pale full cover and rough bare surface may both have",
+    "methods-disagree": "network and local contrast read far apart",
+    "strange": "unlike what the network was trained on",
+    "unsure": "the network is unsure about much of the area",
     "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
     "soft-focus": "somewhat out of focus: thin processes may be lost",
     "noisy": "noisy: pale cells may be lost",

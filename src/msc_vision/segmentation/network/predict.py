@@ -5,6 +5,8 @@ same maps however it is worked on. Each window is read with as much surroundings
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -132,6 +134,17 @@ def interpolated(
     return cv2.remap(picture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch from starting threads of its own in this thread: fields and windows are worked on side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def has_native_bf16() -> bool:
     """Tell whether this processor multiplies in bfloat16; elsewhere it would be slower than float32."""
     capabilities = torch.cpu.get_capabilities()
@@ -176,7 +189,7 @@ def predict_window(
     padded = cv2.copyMakeBorder(picture, 0, -height % GRID, 0, -width % GRID, cv2.BORDER_REFLECT_101)
     device = next(network.parameters()).device
     inputs = torch.from_numpy(network_inputs(padded))[None].to(device, memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with one_thread(), torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         found = network.look(inputs)
         answers = found.logits[0, :, :height, :width].float()
         answers[0] /= temperature
