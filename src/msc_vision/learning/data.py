@@ -158,6 +158,12 @@ def _taught(recipe: TrainRecipe, data: Path, away: set[str]) -> list[_Planned]:
     return planned
 
 
+def held_out_cells(recipe: TrainRecipe, data: Path) -> tuple[AnnotatedJob, ...]:
+    """Return the pictures with single cells that a recipe holds out."""
+    _, held = _plan(recipe, data)
+    return tuple(job for job in held if isinstance(job, AnnotatedJob) and job.truth == "instances")
+
+
 def picture_uses(recipe: TrainRecipe, data: Path) -> dict[str, Use]:
     """Return what a recipe does with each picture of its lists, by the picture's name in its list.
 

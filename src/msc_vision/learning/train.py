@@ -21,17 +21,20 @@ from msc_vision.io.output import output_errors, write_whole
 from msc_vision.learning.batches import Batch, BatchMaker, batches
 from msc_vision.learning.card import card_text, data_record, score_record
 from msc_vision.learning.checkpoint import Checkpoint, Weights, load_checkpoint, save_checkpoint
-from msc_vision.learning.data import TrainingData, collect
+from msc_vision.learning.data import TrainingData, collect, held_out_cells
 from msc_vision.learning.loss import map_losses, scale_loss, total_loss
 from msc_vision.learning.progress import Progress, Silent
 from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
 from msc_vision.learning.score import Score, score_items
+from msc_vision.learning.settle import Annotated, remember, settle
 from msc_vision.segmentation.network.model import MAPS, CultureNetwork, NetworkShape
 from msc_vision.segmentation.network.weights import Model, ModelConfig, ModelSettings, save_model
 
 logger = logging.getLogger(__name__)
 
 _LOOK_AT_LOSS_EVERY = 20
+_ENOUGH_TO_SETTLE = 4
+"""Held-out pictures with single cells, from which on they say how basins are joined."""
 LOSSES = (*MAPS, "scale")
 
 
@@ -355,11 +358,9 @@ def _finish(plan: TrainPlan, data: TrainingData, learner: Learner) -> Path:
         "torch": torch.__version__,
         "msc_vision": __version__,
     }
-    settings, temperature = recipe.settings or ModelSettings(), 1.0
     if plan.parent:
         training["parent"] = {"id": plan.parent.config.id, "sha256": plan.parent.sha256}
-        settings = recipe.settings or plan.parent.config.settings
-        temperature = plan.parent.config.calibration_temperature
+    settings, temperature = _meaning(plan, data, network.eval())
     config = ModelConfig(
         id=plan.name,
         version=recipe.version,
@@ -374,6 +375,21 @@ def _finish(plan: TrainPlan, data: TrainingData, learner: Learner) -> Path:
     save_model(plan.model, config, network, recipe=recipe_yaml(recipe), card=card)
     logger.info("%s written after %d steps.", plan.model, state.step)
     return plan.model
+
+
+def _meaning(plan: TrainPlan, data: TrainingData, network: CultureNetwork) -> tuple[ModelSettings, float]:
+    """Return what the maps mean: as the recipe says, as held-out cells say, or as the parent's did."""
+    recipe, temperature = plan.recipe, 1.0
+    settings = recipe.settings or ModelSettings()
+    cells = held_out_cells(recipe, plan.data)
+    if len(cells) >= _ENOUGH_TO_SETTLE:
+        settled = settle(network, [Annotated(*job.read()) for job in cells], recipe.canonical_pixel_size_um)
+        settings, temperature = recipe.settings or settled.settings, settled.temperature
+    elif plan.parent:
+        settings = recipe.settings or plan.parent.config.settings
+        temperature = plan.parent.config.calibration_temperature
+    strange_from = remember(network, (item.picture for part in data.parts for item in part.items))
+    return settings.model_copy(update={"strange_from": strange_from}), temperature
 
 
 @contextmanager
