@@ -3,10 +3,12 @@
 import csv
 import hashlib
 import logging
+import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,41 +19,62 @@ from msc_vision.errors import InvalidArgumentError, OutputError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import write_manifest
 from msc_vision.records import Manifest, ManifestRow
+from msc_vision.synth.culture import CellKind
 from msc_vision.synth.field import RenderedField, render_field
-from msc_vision.synth.recipe import FileFormat, LayerRecipe, VesselRecipe, grid_positions, load_recipe
+from msc_vision.synth.recipe import FileFormat, VesselRecipe, grid_positions, load_recipe
 from msc_vision.synth.settings import FieldSettings
 from msc_vision.vessels import Catalogue, load_catalogue
 
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME, TRUTH_NAME, LAYERS_NAME, PAIRS_NAME = "manifest.csv", "truth.csv", "truth_layers.csv", "pairs.csv"
-LABELS_FOLDER = "labels"  # a name that a search for images passes over
+CELLS_NAME = "truth_cells.csv"
+LABELS_FOLDER, MASKS_FOLDER = "labels", "labels/foreground"  # a search for images passes over these
 _SUFFIXES: Mapping[FileFormat, str] = {"ome-tiff": ".ome.tif", "tiff": ".tif", "png": ".png"}
 
 
 @dataclass(frozen=True, slots=True)
 class FieldTruth:
-    """What is known of one synthetic field: a row of ``truth.csv``."""
+    """What is known of one synthetic field: a row of ``truth.csv``.
+
+    Percentages are of the judgeable part of the picture; ``elapsed_h`` is empty without a time course.
+    """
 
     path: str
     vessel_id: str
     layer: int
     field: str
+    elapsed_h: float | None
     confluency_percent: float
+    aggregates_percent: float
+    debris_percent: float
+    judgeable_percent: float
     n_cells: int
     is_usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CellTruth:
+    """What is known of one cell: a row of ``truth_cells.csv``. Its area is what can be seen of it."""
+
+    path: str
+    label: int
+    kind: str
+    area_um2: float
 
 
 @dataclass(frozen=True, slots=True)
 class LayerTruth:
     """What is known of one layer: a row of ``truth_layers.csv``.
 
-    ``confluency_percent`` is that of the layer as the recipe wants it, ``fields_confluency_percent`` the mean of the
-    usable fields that were made of it: what a perfect reading of the pictures gives.
+    ``confluency_percent`` is that of the whole layer, at most 100: what the recipe says, moved by the spread between
+    layers and grown to the time. ``fields_confluency_percent`` is the mean of the usable fields that were made of it:
+    what a perfect reading of the pictures gives.
     """
 
     vessel_id: str
     layer: int
+    elapsed_h: float | None
     n_fields: int
     n_usable_fields: int
     confluency_percent: float
@@ -62,8 +85,9 @@ class LayerTruth:
 class _Place:
     """One field before it is drawn."""
 
-    layer: LayerRecipe
+    layer: int
     number: int
+    elapsed_h: float | None
     y_um: float
     x_um: float
     settings: FieldSettings
@@ -73,8 +97,38 @@ class _Place:
     def name(self) -> str:
         return f"F{self.number:02d}"
 
+    @property
+    def stem(self) -> str:
+        time = "" if self.elapsed_h is None else f"_T{round(self.elapsed_h):04d}"
+        return f"L{self.layer:02d}_{self.name}{time}"
 
-def synthesise(recipe_path: Path, out: Path, *, catalogue: Catalogue | None = None) -> Manifest:
+
+@dataclass(frozen=True, slots=True)
+class _LayerPlan:
+    """One layer at one time."""
+
+    layer: int
+    elapsed_h: float | None
+    confluency_percent: float
+    places: tuple[_Place, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One field on disk and all that is known of it."""
+
+    row: ManifestRow
+    truth: FieldTruth
+    cells: tuple[CellTruth, ...]
+
+
+def synthesise(
+    recipe_path: Path,
+    out: Path,
+    *,
+    catalogue: Catalogue | None = None,
+    on_field: Callable[[int, int], None] | None = None,
+) -> Manifest:
     """Make the vessel of a recipe file in a new folder: the one call behind ``msc-vision synth``.
 
     Raises
@@ -85,15 +139,28 @@ def synthesise(recipe_path: Path, out: Path, *, catalogue: Catalogue | None = No
         If a file cannot be written.
     """
     catalogue = catalogue or load_catalogue()
-    return render_vessel(load_recipe(recipe_path, catalogue), out, catalogue=catalogue)
+    return render_vessel(load_recipe(recipe_path, catalogue), out, catalogue=catalogue, on_field=on_field)
 
 
-def render_vessel(recipe: VesselRecipe, out: Path, *, catalogue: Catalogue) -> Manifest:
-    """Make a vessel in a new folder.
+def render_vessel(
+    recipe: VesselRecipe, out: Path, *, catalogue: Catalogue, on_field: Callable[[int, int], None] | None = None
+) -> Manifest:
+    """Make a vessel in a new folder. The same recipe gives the same pixels.
 
     ``out`` gets ``L01/VESSEL_L01_F01.ome.tif`` …, ``manifest.csv``, ``truth.csv`` (a row per field),
-    ``truth_layers.csv`` (a row per layer), ``labels/`` (a picture per field: 0 or the number of a cell) and
-    ``pairs.csv`` (picture and labels, for ``msc-vision evaluate``). The same recipe gives the same pixels.
+    ``truth_layers.csv`` (a row per layer and time), ``truth_cells.csv`` (a row per cell: its kind and area),
+    ``labels/`` (a picture per field: 0 or the number of a cell), ``labels/foreground/`` (255 where cells are) and ``pairs.csv`` (picture and labels, for ``msc-vision evaluate``).
+
+    Parameters
+    ----------
+    recipe : VesselRecipe
+        What to make.
+    out : Path
+        A new or empty folder.
+    catalogue : Catalogue
+        Vessel types.
+    on_field : callable, optional
+        Hears after each field how many are done, and of how many.
 
     Raises
     ------
@@ -105,13 +172,19 @@ def render_vessel(recipe: VesselRecipe, out: Path, *, catalogue: Catalogue) -> M
     with _writing(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InvalidArgumentError(f"{out} is not empty; choose another --out for the synthetic vessel.")
-        places = tuple(_places(recipe, catalogue.get(recipe.vessel_type).area_per_layer_cm2))
-        made = [_make_field(recipe, place, out) for place in places]
-        manifest = Manifest(out, tuple(row for row, _ in made))
-        truths = [truth for _, truth in made]
+        plans = tuple(_plans(recipe, catalogue.get(recipe.vessel_type).area_per_layer_cm2))
+        n_fields = sum(len(plan.places) for plan in plans)
+        made: list[_Made] = []
+        for place in (place for plan in plans for place in plan.places):
+            made.append(_make_field(recipe, place, out))
+            if on_field is not None:
+                on_field(len(made), n_fields)
+        manifest = Manifest(out, tuple(one.row for one in made))
+        truths = [one.truth for one in made]
         _write_rows(out / TRUTH_NAME, [_plain(truth) for truth in truths])
-        _write_rows(out / LAYERS_NAME, [_plain(_layer_truth(recipe, layer, truths)) for layer in recipe.layers])
-        _write_rows(out / PAIRS_NAME, [_pair(recipe, row, truth) for row, truth in made if truth.is_usable])
+        _write_rows(out / LAYERS_NAME, [_plain(_layer_truth(recipe, plan, truths)) for plan in plans])
+        _write_rows(out / CELLS_NAME, [_plain(cell) for one in made for cell in one.cells])
+        _write_rows(out / PAIRS_NAME, [_pair(recipe, one.row, one.truth) for one in made if one.truth.is_usable])
     write_manifest(manifest, out / MANIFEST_NAME)
     logger.info("%s: %d fields of %s", out, len(made), recipe.vessel_type)
     return manifest
@@ -127,63 +200,98 @@ def _writing(out: Path) -> Iterator[None]:
         raise OutputError(f"{err.filename or out}: cannot be written: {err.strerror or err}.") from err
 
 
-def _places(recipe: VesselRecipe, area_cm2: float) -> Iterator[_Place]:
+def _plans(recipe: VesselRecipe, area_cm2: float) -> Iterator[_LayerPlan]:
+    """Return each layer at each time. A layer keeps its places, seeds and luck over time: only growth moves it."""
+    uneven = recipe.unevenness
     for layer in recipe.layers:
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([recipe.seed, layer.layer])))
         start = float(rng.random()), float(rng.random())
-        wanted = np.clip(rng.normal(layer.confluency_percent, recipe.field_spread, layer.n_fields), 0, 100)
+        luck = rng.normal(0.0, 1.0, layer.n_fields)
         seeds = rng.integers(0, 2**32, layer.n_fields)
-        for i, (y_um, x_um) in enumerate(grid_positions(layer.n_fields, area_cm2, start)):
-            settings = recipe.settings_of(layer.layer, i + 1, confluency_percent=float(wanted[i]))
-            yield _Place(layer, i + 1, y_um, x_um, settings, int(seeds[i]))
+        base = min(max(layer.confluency_percent + float(rng.normal(0.0, 1.0)) * uneven.layer_spread, 0.0), 100.0)
+        positions = grid_positions(layer.n_fields, area_cm2, start)
+        side_um = math.sqrt(area_cm2) * 1e4
+        for elapsed_h in recipe.times_h:
+            grown = base
+            if recipe.time_course is not None and elapsed_h is not None:
+                grown = recipe.time_course.growth.confluency_percent(base, elapsed_h)
+            places = []
+            for i, (y_um, x_um) in enumerate(positions):
+                wanted = grown + uneven.offset(y_um / side_um, x_um / side_um) + recipe.field_spread * float(luck[i])
+                settings = recipe.settings_of(layer.layer, i + 1, confluency_percent=max(wanted, 0.0))
+                places.append(_Place(layer.layer, i + 1, elapsed_h, y_um, x_um, settings, int(seeds[i])))
+            yield _LayerPlan(layer.layer, elapsed_h, grown, tuple(places))
 
 
-def _make_field(recipe: VesselRecipe, place: _Place, out: Path) -> tuple[ManifestRow, FieldTruth]:
+def _make_field(recipe: VesselRecipe, place: _Place, out: Path) -> _Made:
     field = render_field(place.settings, place.seed)
-    stem = f"{recipe.vessel_id}_L{place.layer.layer:02d}_{place.name}"
-    path = f"L{place.layer.layer:02d}/{stem}{_SUFFIXES[recipe.file_format]}"
+    stem = f"{recipe.vessel_id}_{place.stem}"
+    path = f"L{place.layer:02d}/{stem}{_SUFFIXES[recipe.file_format]}"
     (out / path).parent.mkdir(parents=True, exist_ok=True)
     write_image(out / path, field.image, place.settings.pixel_size_um, recipe.file_format)
     _write_labels(out / LABELS_FOLDER / f"{stem}.png", field.labels)
-    return _row(recipe, place, path, content_sha256(out / path)), _truth(recipe, place, path, field)
+    _write_mask(out / MASKS_FOLDER / f"{stem}.png", field.foreground)
+    row = _row(recipe, place, path, content_sha256(out / path))
+    return _Made(row, _truth(recipe, place, path, field), _cell_truths(path, field, place.settings.pixel_size_um))
 
 
 def _row(recipe: VesselRecipe, place: _Place, path: str, sha256: str) -> ManifestRow:
+    context = recipe.context.model_dump()
+    if place.elapsed_h is not None and context["acquired_at"] is not None:
+        start = datetime.fromisoformat(context["acquired_at"])
+        context["acquired_at"] = (start + timedelta(hours=place.elapsed_h)).isoformat()
     return ManifestRow(
         path=path,
         vessel_id=recipe.vessel_id,
         vessel_type=recipe.vessel_type,
-        layer=place.layer.layer,
+        layer=place.layer,
         field=place.name,
         y_um=round(place.y_um, 1),
         x_um=round(place.x_um, 1),
         pixel_size_um=place.settings.pixel_size_um,
         sha256=sha256,
-        **recipe.context.model_dump(),
+        **context,
     )
 
 
 def _truth(recipe: VesselRecipe, place: _Place, path: str, field: RenderedField) -> FieldTruth:
-    odd = recipe.odd_field(place.layer.layer, place.number)
+    odd = recipe.odd_field(place.layer, place.number)
+    seen = field.judgeable
+    n_seen = max(int(np.count_nonzero(seen)), 1)
     return FieldTruth(
         path=path,
         vessel_id=recipe.vessel_id,
-        layer=place.layer.layer,
+        layer=place.layer,
         field=place.name,
+        elapsed_h=place.elapsed_h,
         confluency_percent=round(field.confluency_percent, 3),
-        n_cells=int(np.unique(field.labels[field.foreground]).size),
+        aggregates_percent=round(100 * int(np.count_nonzero(field.aggregates[seen])) / n_seen, 3),
+        debris_percent=round(100 * int(np.count_nonzero(field.debris[seen])) / n_seen, 3),
+        judgeable_percent=round(100 * float(seen.mean()), 3),
+        n_cells=len(field.kinds) - 1,
         is_usable=odd is None or odd.is_usable,
     )
 
 
-def _layer_truth(recipe: VesselRecipe, layer: LayerRecipe, truths: Sequence[FieldTruth]) -> LayerTruth:
-    usable = [t.confluency_percent for t in truths if t.layer == layer.layer and t.is_usable]
+def _cell_truths(path: str, field: RenderedField, pixel_size_um: float) -> tuple[CellTruth, ...]:
+    areas_px = np.bincount(field.labels.ravel(), minlength=len(field.kinds))
+    return tuple(
+        CellTruth(path, label, CellKind(int(kind)).name.lower(), round(float(area_px) * pixel_size_um**2, 1))
+        for label, (kind, area_px) in enumerate(zip(field.kinds, areas_px, strict=True))
+        if label > 0
+    )
+
+
+def _layer_truth(recipe: VesselRecipe, plan: _LayerPlan, truths: Sequence[FieldTruth]) -> LayerTruth:
+    made = [t for t in truths if (t.layer, t.elapsed_h) == (plan.layer, plan.elapsed_h)]
+    usable = [t.confluency_percent for t in made if t.is_usable]
     return LayerTruth(
         vessel_id=recipe.vessel_id,
-        layer=layer.layer,
-        n_fields=layer.n_fields,
+        layer=plan.layer,
+        elapsed_h=plan.elapsed_h,
+        n_fields=len(made),
         n_usable_fields=len(usable),
-        confluency_percent=layer.confluency_percent,
+        confluency_percent=round(min(plan.confluency_percent, 100.0), 3),
         fields_confluency_percent=round(float(np.mean(usable)), 3) if usable else float("nan"),
     )
 
@@ -241,6 +349,11 @@ def _write_labels(path: Path, labels: NDArray[np.int32]) -> None:
     _write_png(path, labels.astype(np.uint16))
 
 
+def _write_mask(path: Path, foreground: NDArray[np.bool_]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_png(path, foreground.astype(np.uint8) * np.uint8(255))
+
+
 def _write_png(path: Path, image: NDArray[np.uint8 | np.uint16]) -> None:
     import cv2
 
@@ -248,7 +361,7 @@ def _write_png(path: Path, image: NDArray[np.uint8 | np.uint16]) -> None:
     path.write_bytes(encoded.tobytes())  # not imwrite: it fails on names outside the Windows code page
 
 
-def _plain(record: FieldTruth | LayerTruth) -> dict[str, Any]:
+def _plain(record: FieldTruth | LayerTruth | CellTruth) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
