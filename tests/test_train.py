@@ -198,6 +198,13 @@ def test_a_laboratory_fine_tunes_on_its_own_masks_into_a_new_model(trained, tmp_
     assert "Began with the weights of tiny" in (folder / "card.md").read_text()
 
 
+def test_a_model_teaches_the_next_one_where_it_is_sure(data, trained, tmp_path):
+    taught = {"sets": ["plain"], "teacher": str(trained), "share": 0.5, "sure": [0.4, 0.6]}
+    folder = train(tiny_plan(data, tmp_path, recipe=tiny_recipe(pseudo=[taught])))
+    parts = {row["part"]: row["pictures"] for row in load_model(folder).config.training["data"]}
+    assert parts[f"plain as {trained} sees it"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

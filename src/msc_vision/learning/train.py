@@ -28,6 +28,7 @@ from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
 from msc_vision.learning.score import Score, score_items
 from msc_vision.learning.settle import Annotated, remember, settle
 from msc_vision.segmentation.network.model import MAPS, CultureNetwork, NetworkShape
+from msc_vision.segmentation.network.predict import has_native_bf16
 from msc_vision.segmentation.network.weights import Model, ModelConfig, ModelSettings, save_model
 
 logger = logging.getLogger(__name__)
@@ -252,15 +253,9 @@ def learning_rate(recipe: TrainRecipe, step: int) -> float:
 
 def autocast(device: str) -> AbstractContextManager[Any]:
     """Return a context in which convolutions use bfloat16 where the device computes it in hardware."""
-    if device != "cpu" or has_bfloat16():
+    if device != "cpu" or has_native_bf16():
         return torch.autocast(device, dtype=torch.bfloat16)
     return nullcontext()
-
-
-def has_bfloat16() -> bool:
-    """Return whether this processor multiplies bfloat16 itself; emulated, it is slower than float32."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def _follow(average: Weights, now: dict[str, Tensor], *, keep: float) -> None:
