@@ -220,6 +220,8 @@ def test_a_field_without_pixel_size_is_scored_and_says_so(image, pipeline, tmp_p
     score = scored(image, pipeline, tmp_path, pixel_size_um=None)
     assert score.status == "scored"
     assert any("No pixel size is known" in note for note in score.notes)
+    assert any("the network took a pixel for" in note for note in score.notes)
+    assert score.pixel_size_um is None
 
 
 def test_the_recipe_names_its_network_by_hash(pipeline, model_folder, tmp_path):

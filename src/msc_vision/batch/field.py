@@ -199,7 +199,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
     n_judgeable, n_contrast = cv2.countNonZero(judged), cv2.countNonZero(foreground)
-    network = _network(task, frame)
+    network = _network(task, frame, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
     if network is None:
         parts, local = tile_parts(foreground, region, working.shape[1])
         objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
@@ -215,7 +215,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
 
-def _network(task: FieldTask, frame: Frame) -> "NetworkField | None":
+def _network(task: FieldTask, frame: Frame, read_native: Callable[[Region], NDArray[Any]]) -> "NetworkField | None":
     """Return the network's way through a field, None where local contrast stands alone; only here torch is loaded."""
     settings = task.pipeline.network
     if settings is None:
@@ -223,7 +223,7 @@ def _network(task: FieldTask, frame: Frame) -> "NetworkField | None":
     from msc_vision.batch.network_field import network_field
 
     assumed_um = task.pipeline.contrast.assumed_pixel_size_um / frame.factor
-    return network_field(settings, frame, frame.pixel_size_um or assumed_um)
+    return network_field(settings, frame, assumed_um, read_native)
 
 
 def _counted(
@@ -275,6 +275,11 @@ class _Tiled:
     overview: Overview
     judgeable: NDArray[np.bool_]
 
+    def read(self, region: Region) -> NDArray[Any]:
+        """Return a region of native pixels."""
+        with open_image(self.task.source, self.task.plane) as image:
+            return image.read(region)
+
     def picture(self, region: Region) -> tuple[Any, tuple[slice, slice]]:
         """Return the texture of a tile with its surroundings, and where the tile lies in it."""
         height, width = self.frame.working_shape
@@ -285,9 +290,7 @@ class _Tiled:
             max(region.x0 - depth, 0),
             min(region.x1 + depth, width),
         )
-        with open_image(self.task.source, self.task.plane) as image:
-            native = image.read(self.frame.native(around))
-        working = to_working(native, self.frame.factor, self.frame.scale)
+        working = to_working(self.read(self.frame.native(around)), self.frame.factor, self.frame.scale)
         inner = (
             slice(region.y0 - around.y0, region.y1 - around.y0),
             slice(region.x0 - around.x0, region.x1 - around.x0),
@@ -316,7 +319,7 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
     levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
-    network = _network(task, frame)
+    network = _network(task, frame, tiled.read)
     if network is None:
         counted = _measure_tiles(tiled, levels, tiles, tile_map)
     else:
@@ -379,10 +382,6 @@ def _look_tiled(
     """Let the network look at a large field, and count what local contrast says instead."""
     task = tiled.task
 
-    def read(region: Region) -> NDArray[Any]:
-        with open_image(task.source, task.plane) as image:
-            return image.read(region)
-
     def count(region: Region) -> tuple[int, int]:
         picture, inner = tiled.picture(region)
         judged = tiled.judged(region)
@@ -390,7 +389,7 @@ def _look_tiled(
         return cv2.countNonZero(mask & judged), cv2.countNonZero(judged)
 
     counts = list(tile_map(count, tiles))
-    look = network.look_tiled(read, tiled.judged, tiles, task.labels_path, tile_map)
+    look = network.look_tiled(tiled.read, tiled.judged, tiles, task.labels_path, tile_map)
     digest = None if task.labels_path is None else labels_sha256(task.labels_path)
     n_contrast, n_judgeable = (sum(n) for n in zip(*counts, strict=True))
     return _counted(task, look.objects, n_judgeable, n_contrast, look.opinion, digest)

@@ -7,7 +7,7 @@ numbered. Both go through the same windows and the same functions.
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from msc_vision.io.labels import LabelsWriter
 from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
 from msc_vision.segmentation.fusion import Opinion, Probabilities, probabilities
-from msc_vision.segmentation.network.field_maps import FieldPlan, plan_field, window_maps
+from msc_vision.segmentation.network.field_maps import FieldPlan, ReadBinned, plan_field, window_maps
 from msc_vision.segmentation.network.model import MAPS
 from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
 from msc_vision.segmentation.network.weights import Model, load_model
@@ -32,6 +32,17 @@ from msc_vision.segmentation.objects import ObjectTable
 ReadNative = Callable[[Region], NDArray[Any]]
 Judged = Callable[[Region], NDArray[np.uint8]]
 TileMap = Callable[..., Iterator[Any]]
+
+
+_LOOKS = 4
+_LOOK_PX = 1024
+"""Canonical pixels a side of the middle of a field, by whose cells the size of a pixel is guessed."""
+_IS_CELL = 127
+_ENOUGH_CELLS = 0.03
+_FARTHEST = math.log(2.0)
+_NEAR = 0.1
+_SIZES_UM = (0.15, 5.0)
+"""Objectives of 40x to 2x: what lies beyond is no picture of a culture."""
 
 
 class Look(NamedTuple):
@@ -53,7 +64,7 @@ class NetworkField:
     frame: Frame
     plan: FieldPlan
     pixel_size_um: float
-    is_bf16: bool
+    precision: Precision
 
     def look_whole(self, native: NDArray[Any], working: NDArray[np.uint16], judged: NDArray[np.uint8]) -> Look:
         """Return the cells of a field in memory.
@@ -69,14 +80,12 @@ class NetworkField:
         binning = self.plan.binning
         picture = working if binning == self.frame.factor else to_working(native, binning, self.frame.scale)
 
-        def read(region: Region) -> NDArray[np.uint16]:
-            return picture[region.y0 : region.y1, region.x0 : region.x1]
-
+        read = _part_of(picture)
         maps = np.empty((len(MAPS), *working.shape), np.uint8)
         strangeness = []
         for window in self.plan.windows:
             target = self.plan.working(window)
-            found = self._answers(window, read)
+            found = self.answers(window, read)
             maps[:, target.y0 : target.y1, target.x0 : target.x1] = found.maps
             strangeness.append(found.strangeness)
         region = Region(0, working.shape[0], 0, working.shape[1])
@@ -127,16 +136,32 @@ class NetworkField:
         return Look(None, objects, self._opinion(sums, stored.strangeness))
 
     def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
-        return Opinion(sums, float(np.median(np.concatenate(strangeness))), self.model.config.settings.strange_from)
+        is_known = self.frame.pixel_size_um is not None
+        return Opinion(
+            probabilities=sums,
+            strangeness=float(np.median(np.concatenate(strangeness))),
+            strange_from=self.model.config.settings.strange_from,
+            guessed_pixel_size_um=None if is_known else self.pixel_size_um,
+        )
 
-    def _answers(self, window: Window, read: Callable[[Region], NDArray[np.uint16]]) -> WindowAnswers:
-        return window_maps(self.model, self.plan, window, read, bf16=self.is_bf16)
+    def answers(self, window: Window, read: ReadBinned) -> WindowAnswers:
+        """Return the answers for a window, its maps on working pixels."""
+        return window_maps(self.model, self.plan, window, read, bf16=self.precision == "bfloat16")
 
-    def _stored_maps(
-        self, read: Callable[[Region], NDArray[np.uint16]], folder: Path, tile_map: TileMap
-    ) -> "_StoredMaps":
+    def middle(self, side_px: int) -> Region:
+        """Return the middle of the field, so many canonical pixels a side, in native pixels."""
+        side = round(side_px * self.model.config.canonical_pixel_size_um / self.pixel_size_um)
+        height, width = self.frame.info.shape
+        return Region(
+            max((height - side) // 2, 0),
+            min((height + side) // 2, height),
+            max((width - side) // 2, 0),
+            min((width + side) // 2, width),
+        )
+
+    def _stored_maps(self, read: ReadBinned, folder: Path, tile_map: TileMap) -> "_StoredMaps":
         def one(number: int, window: Window) -> tuple[Region, Path, NDArray[np.float32]]:
-            found = self._answers(window, read)
+            found = self.answers(window, read)
             path = folder / f"{number}.npy"
             try:
                 np.save(path, found.maps)
@@ -168,15 +193,33 @@ class NetworkField:
         )
 
 
-def network_field(settings: NetworkSettings, frame: Frame, pixel_size_um: float) -> NetworkField:
+def network_field(
+    settings: NetworkSettings, frame: Frame, assumed_pixel_size_um: float, read_native: ReadNative
+) -> NetworkField:
     """Return how a field goes through the network that the settings name.
 
     Parameters
     ----------
-    pixel_size_um : float
-        Of a native pixel, known or assumed.
+    settings : NetworkSettings
+    frame : Frame
+    assumed_pixel_size_um : float
+        Of a native pixel, where none is known: the network then corrects it by the size of the cells in the middle of
+        the field.
+    read_native : callable
+        Returns a region of native pixels.
     """
     model = _loaded(settings.model)
+    precision = resolved_precision(settings.precision)
+    first = _with_size(model, settings, frame, frame.pixel_size_um or assumed_pixel_size_um, precision)
+    if frame.pixel_size_um is not None:
+        return first
+    guess = _size_by_cells(first, settings, read_native)
+    return first if guess is None else _with_size(model, settings, frame, guess, precision)
+
+
+def _with_size(
+    model: Model, settings: NetworkSettings, frame: Frame, pixel_size_um: float, precision: Precision
+) -> NetworkField:
     plan = plan_field(
         frame.info.shape,
         frame.working_shape,
@@ -185,7 +228,37 @@ def network_field(settings: NetworkSettings, frame: Frame, pixel_size_um: float)
         model.config.canonical_pixel_size_um,
         settings.scale_tolerance,
     )
-    return NetworkField(model, frame, plan, pixel_size_um, resolved_precision(settings.precision) == "bfloat16")
+    return NetworkField(model, frame, plan, pixel_size_um, precision)
+
+
+def _size_by_cells(field: NetworkField, settings: NetworkSettings, read_native: ReadNative) -> float | None:
+    """Return the pixel size at which the network finds the cells as large as those it knows; None if it sees none.
+
+    It guesses too near to where it stands when it is far off, so it looks again with each guess.
+    """
+    for _ in range(_LOOKS):
+        middle = field.middle(_LOOK_PX)
+        part = replace(field.frame, info=replace(field.frame.info, shape=middle.shape))
+        look = _with_size(field.model, settings, part, field.pixel_size_um, field.precision)
+        picture = to_working(read_native(middle), look.plan.binning, part.scale)
+        found = look.answers(look.plan.windows[0], _part_of(picture))
+        if np.count_nonzero(found.maps[0] > _IS_CELL) < _ENOUGH_CELLS * found.maps[0].size:
+            return None
+        step = min(max(found.log_scale, -_FARTHEST), _FARTHEST)
+        size_um = min(max(field.pixel_size_um * math.exp(step), _SIZES_UM[0]), _SIZES_UM[1])
+        field = _with_size(field.model, settings, field.frame, size_um, field.precision)
+        if abs(step) < _NEAR:
+            break
+    return field.pixel_size_um
+
+
+def _part_of(picture: NDArray[np.uint16]) -> ReadBinned:
+    """Return what reads a region of a picture in memory."""
+
+    def read(region: Region) -> NDArray[np.uint16]:
+        return picture[region.y0 : region.y1, region.x0 : region.x1]
+
+    return read
 
 
 def largest_window_px(

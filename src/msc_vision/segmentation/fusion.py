@@ -51,12 +51,14 @@ class Opinion:
     """What a network says of its own answer for a field.
 
     ``strangeness`` is how far the field lies from what it was trained on (1: as far as its training pictures on
-    average), ``strange_from`` where it no longer knows its way.
+    average), ``strange_from`` where it no longer knows its way. ``guessed_pixel_size_um`` is what it took a native
+    pixel for, where nobody said.
     """
 
     probabilities: Probabilities
     strangeness: float
     strange_from: float
+    guessed_pixel_size_um: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, opinion: Opinion
         "strangeness": opinion.strangeness,
     }
     flags, notes = [], []
+    if opinion.guessed_pixel_size_um is not None:
+        figures["guessed_pixel_size_um"] = opinion.guessed_pixel_size_um
+        notes.append(f"By the size of its cells the network took a pixel for {opinion.guessed_pixel_size_um:.2g} µm.")
     if abs(network - contrast) > settings.disagreement_points:
         flags.append("methods-disagree")
         notes.append(f"The network reads {network:.0f} %, local contrast {contrast:.0f} %: look at it.")
