@@ -158,7 +158,8 @@ def test_a_time_course_keeps_its_places_and_fills_up(tmp_path):
         context={"acquired_at": "2025-03-14T09:30:00+01:00"},
     )
     manifest = synthesise(path, tmp_path / "out")
-    assert check_manifest(read_manifest(tmp_path / "out" / "manifest.csv"), load_catalogue()) == ()
+    complaints = check_manifest(read_manifest(tmp_path / "out" / "manifest.csv"), load_catalogue())
+    assert [complaint for complaint in complaints if complaint.severity == "error"] == []
     assert [row.acquired_at for row in manifest.rows[::2]] == [
         "2025-03-14T09:30:00+01:00",
         "2025-03-15T09:30:00+01:00",

@@ -25,9 +25,9 @@ def synth(
     """Make a synthetic vessel with known truth: images, manifest, masks, and the confluency of every field.
 
     For checking the whole chain against a truth, for tests and for teaching. The same recipe gives the same pixels.
-    DIR holds the images by layer; manifest.csv for `run`; labels/ (0, or the number of a cell; in its folder foreground/ 255 on all cells);
-    truth.csv, truth_layers.csv and truth_cells.csv with the true values by field, layer and cell; and pairs.csv for `evaluate`.
-    Its path is printed on stdout.
+    DIR holds the images by layer and manifest.csv for `run`; labels/ (0, or the number of a cell) with the folder
+    foreground/ (255 on cells); truth.csv, truth_layers.csv and truth_cells.csv with the true values; and pairs.csv for
+    `evaluate`. Its path is printed on stdout.
 
     **A recipe** is YAML. Lengths are in µm, densities per mm², phases in radians; all but the first six keys may be
     left out, and a key that does not exist is named together with the nearest that does:

@@ -149,7 +149,8 @@ def render_vessel(
 
     ``out`` gets ``L01/VESSEL_L01_F01.ome.tif`` …, ``manifest.csv``, ``truth.csv`` (a row per field),
     ``truth_layers.csv`` (a row per layer and time), ``truth_cells.csv`` (a row per cell: its kind and area),
-    ``labels/`` (a picture per field: 0 or the number of a cell), ``labels/foreground/`` (255 where cells are) and ``pairs.csv`` (picture and labels, for ``msc-vision evaluate``).
+    ``labels/`` (a picture per field: 0 or the number of a cell; in ``labels/foreground/`` 255 where cells are) and
+    ``pairs.csv`` (picture and labels, for ``msc-vision evaluate``).
 
     Parameters
     ----------
