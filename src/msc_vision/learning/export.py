@@ -64,7 +64,7 @@ class PortableNetwork(nn.Module):
 def portable_inputs(pictures: Tensor) -> Tensor:
     """Return what `inputs.network_inputs` returns, for (N, 1, Y, X) tensors, in operations that ONNX knows."""
     contrast = pictures / _window_mean(pictures, inputs.MEAN_PX).clamp(min=1e-6) - 1
-    knees = contrast * (1 / inputs._KNEE)
+    knees = contrast * (1 / inputs.KNEE)
     compressed = torch.sign(knees) * torch.log(knees.abs() + torch.sqrt(knees * knees + 1))  # arcsinh
     plain = (contrast * 5).clamp(-3, 3)
     spreads = [_log_spread(contrast, window) for window in (inputs.FINE_PX, inputs.COARSE_PX)]
@@ -74,7 +74,7 @@ def portable_inputs(pictures: Tensor) -> Tensor:
 def _log_spread(contrast: Tensor, window_px: int) -> Tensor:
     mean = _window_mean(contrast, window_px)
     square = _window_mean(contrast * contrast, window_px)
-    variance = (square - mean * mean).clamp(min=0) + inputs._FLOOR**2
+    variance = (square - mean * mean).clamp(min=0) + inputs.FLOOR**2
     return 0.5 * torch.log(variance) + 3.5
 
 

@@ -17,8 +17,10 @@ FINE_PX = 5
 COARSE_PX = 21
 REACH_PX = MEAN_PX // 2 + COARSE_PX // 2
 """How far around a pixel its inputs look."""
-_KNEE = 0.02
-_FLOOR = 0.001
+KNEE = 0.02
+"""Contrast beyond which the first input grows with its logarithm."""
+FLOOR = 0.001
+"""Standard deviation below which texture is as good as none."""
 
 
 def network_inputs(picture: FloatArray) -> FloatArray:
@@ -38,7 +40,7 @@ def network_inputs(picture: FloatArray) -> FloatArray:
     mean = cv2.blur(picture, (MEAN_PX, MEAN_PX), borderType=cv2.BORDER_REFLECT_101)
     contrast = picture / np.maximum(mean, np.float32(1e-6)) - np.float32(1)
     out = np.empty((N_INPUTS, *picture.shape), np.float32)
-    np.arcsinh(contrast * np.float32(1 / _KNEE), out=out[0])
+    np.arcsinh(contrast * np.float32(1 / KNEE), out=out[0])
     np.clip(contrast * np.float32(5), -3, 3, out=out[1])
     out[2] = _log_spread(contrast, FINE_PX)
     out[3] = _log_spread(contrast, COARSE_PX)
@@ -50,5 +52,5 @@ def _log_spread(contrast: FloatArray, window_px: int) -> FloatArray:
     size = (window_px, window_px)
     mean = cv2.blur(contrast, size, borderType=cv2.BORDER_REFLECT_101)
     square = cv2.blur(contrast * contrast, size, borderType=cv2.BORDER_REFLECT_101)
-    variance = np.maximum(square - mean * mean, np.float32(0)) + np.float32(_FLOOR**2)
+    variance = np.maximum(square - mean * mean, np.float32(0)) + np.float32(FLOOR**2)
     return np.float32(0.5) * cv2.log(variance) + np.float32(3.5)
