@@ -133,7 +133,7 @@ def make_cell(
         veil, nucleus = 1.0, 0.0
     elif uniform[4] < 0.5:
         ruffle = 1.2 * uniform[3]
-    granularity = 0.25 if kind == CellKind.ROUNDED else 0.15 + 0.85 * uniform[5]
+    granularity = 0.25 if kind == CellKind.ROUNDED else 0.08 + 0.9 * uniform[5] ** 2
     return Cell(
         kind=kind,
         outline=outline,

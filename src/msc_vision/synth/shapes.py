@@ -146,7 +146,7 @@ def _roughened(
     along = np.roll(corners, -1, axis=1) - np.roll(corners, 1, axis=1)
     outwards = np.stack([along[..., 1], -along[..., 0]], axis=-1)
     outwards /= np.hypot(along[..., 0], along[..., 1])[..., None] + 1e-9
-    is_spike = rng.random((n, n_corners)) < rng.beta(0.6, 6.0, (n, 1))
+    is_spike = rng.random((n, n_corners)) < rng.beta(0.5, 12.0, (n, 1))
     spike_um = np.where(is_spike, rng.exponential(2.2 * roughness_um + 1.0, (n, n_corners)), 0.0)
     return corners + outwards * np.minimum(spike_um, 0.25 * size_um[:, None])[..., None]
 
