@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.child import Usage, run_in_child
 from benchmarks.inputs import large_zarr, tiff_folder
+from benchmarks.setup import Setup
 from benchmarks.tables import Figure, Section, at_most, table
 
 SIDE_PX = 30_000
@@ -13,7 +14,7 @@ FEW, MANY = 50, 200
 NOISE = 1.05  # two runs of one folder differ by a few percent: allocators and threads
 
 
-def measure() -> Section:
+def measure(_: Setup) -> Section:
     """Run each case in a process of its own and read its peak."""
     few, many = _peak(tiff_folder(MANY, "zlib"), FEW), _peak(tiff_folder(MANY, "zlib"), MANY)
     large = _peak(large_zarr(SIDE_PX), None)

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from benchmarks.setup import Setup
 from benchmarks.tables import Figure, Section, table
 from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import load_pipeline
@@ -44,7 +45,7 @@ class Reading:
         return self.measured_percent - self.true_percent
 
 
-def measure() -> Section:
+def measure(_: Setup) -> Section:
     """Read fields from bare to full, at two pixel sizes and with flat cells."""
     columns = [(f"{px:g} µm", px, CellSettings()) for px in PIXEL_SIZES_UM] + [("1.24 µm, flat", 1.24, FLAT)]
     rows, errors = [], []

@@ -7,17 +7,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 
 from benchmarks.inputs import SIDE_PX, manifest_of, tiff_folder
+from benchmarks.setup import Setup
 from benchmarks.tables import Section, at_least, at_most, table
 from msc_vision.batch.execute import opencv_in_one_thread
 from msc_vision.batch.field import FieldTask, score_field
-from msc_vision.batch.pipeline import load_pipeline
+from msc_vision.batch.pipeline import Pipeline, load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
 from msc_vision.batch.run import run_folder
 from msc_vision.io.images import open_image
@@ -30,7 +31,8 @@ REPEATS = 5
 MEGAPIXELS = SIDE_PX**2 / 1e6
 FORMATS: tuple[tuple[str, str | None], ...] = (("TIFF, uncompressed", None), ("TIFF, deflate", "zlib"))
 
-STAGES: tuple[tuple[str, str], ...] = (  # file and function whose time, with all it calls, is one stage
+Stages = Sequence[tuple[str, str]]
+STAGES: Stages = (  # file and function whose time, with all it calls, is one stage
     ("io/images.py:content_sha256", "hash the file"),
     ("io/images.py:open_image", "open, read the header"),
     ("io/images.py:read", "read and decode pixels"),
@@ -48,29 +50,40 @@ STAGES: tuple[tuple[str, str], ...] = (  # file and function whose time, with al
 )
 
 
-def measure() -> Section:
+def measure(_: Setup) -> Section:
     """Measure rates, scaling over workers and over fields, and where the time goes."""
     figures, rows = [], []
     for name, compression in FORMATS:
         folder = tiff_folder(N_FIELDS, compression)
-        floor, run = _alternately([lambda f=folder: _read_and_filter(f), lambda f=folder: _run(f, N_FIELDS, THREADS)])
+        floor, run = alternately(
+            [lambda f=folder: _read_and_filter(f), lambda f=folder: run_seconds(f, N_FIELDS, THREADS)]
+        )
         rate, floor_rate = (N_FIELDS * MEGAPIXELS / statistics.median(times) for times in (run, floor))
         share = 100 * statistics.median(f / r for f, r in zip(floor, run, strict=True))
         figures.append(at_least(f"{name}: rate of a run", rate, 15, " MP/s", digits=1))
         figures.append(at_least(f"{name}: share of read and box-filter", share, 60, " %", digits=0))
-        rows.append((name, _spread(run), f"{rate:.1f}", _spread(floor), f"{floor_rate:.1f}", f"{share:.0f} %"))
+        rows.append((name, spread(run), f"{rate:.1f}", spread(floor), f"{floor_rate:.1f}", f"{share:.0f} %"))
     plain = tiff_folder(N_FIELDS, None)
-    one, two = _alternately([lambda: _run(plain, N_FIELDS, 1), lambda: _run(plain, N_FIELDS, 2)])
+    one, two = alternately([lambda: run_seconds(plain, N_FIELDS, 1), lambda: run_seconds(plain, N_FIELDS, 2)])
     speed_up = statistics.median(a / b for a, b in zip(one, two, strict=True))
     figures.append(at_least("1 → 2 workers", speed_up, 1.7, "x"))
-    few, many = _alternately([lambda: _run(plain, N_FIELDS // 4, THREADS), lambda: _run(plain, N_FIELDS, THREADS)])
+    few, many = alternately(
+        [lambda: run_seconds(plain, N_FIELDS // 4, THREADS), lambda: run_seconds(plain, N_FIELDS, THREADS)]
+    )
     growth = statistics.median(b / a for a, b in zip(few, many, strict=True))
     figures.append(at_most("4 times the fields take", growth, 4.3, "x the time"))
     command = _command(plain)
-    rows.append(("1 worker, uncompressed", _spread(one), _rate(statistics.median(one)), "", "", ""))
+    rows.append(("1 worker, uncompressed", spread(one), _rate(statistics.median(one)), "", "", ""))
     rows.append(("`msc-vision run`, start and report included", f"{command:.2f}", _rate(command), "", "", ""))
     header = ("", "run, s (median, range)", "MP/s", "read and filter, s", "MP/s", "share")
-    return Section(_intro(), tuple(figures), (table(header, rows), _profile(tiff_folder(N_FIELDS, "zlib"))))
+    return Section(
+        _intro(),
+        tuple(figures),
+        (
+            table(header, rows),
+            profile_table(tiff_folder(N_FIELDS, "zlib"), load_pipeline("contrast"), STAGES, N_FIELDS // 2),
+        ),
+    )
 
 
 def _intro() -> str:
@@ -82,12 +95,12 @@ def _intro() -> str:
     )
 
 
-def _alternately(cases: Sequence[Callable[[], float]]) -> list[list[float]]:
+def alternately(cases: Sequence[Callable[[], float]], repeats: int = REPEATS) -> list[list[float]]:
     """Return the times of each case, measured by turns so that a disturbed minute falls on all of them."""
     for case in cases:
         case()  # warm up
     times: list[list[float]] = [[] for _ in cases]
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for case, found in zip(cases, times, strict=True):
             found.append(case())
     return times
@@ -97,19 +110,19 @@ def _rate(seconds: float) -> str:
     return f"{N_FIELDS * MEGAPIXELS / seconds:.1f}"
 
 
-def _spread(times: Sequence[float]) -> str:
+def spread(times: Sequence[float]) -> str:
     return f"{statistics.median(times):.2f} ({min(times):.2f}-{max(times):.2f})"
 
 
-def _run(folder: Path, n: int, workers: int) -> float:
-    """Return the seconds from a manifest to a complete run folder."""
+def run_seconds(folder: Path, n: int, workers: int, recipe: Pipeline | None = None) -> float:
+    """Return the seconds from a manifest to a complete run folder, by default of the `contrast` recipe."""
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()
         settings = RunSettings(workers=workers)
         plan = plan_run(
             manifest_of(folder, n),
             load_catalogue(),
-            load_pipeline("contrast"),
+            recipe or load_pipeline("contrast"),
             Path(scratch) / "run",
             settings=settings,
         )
@@ -150,9 +163,12 @@ def _command(folder: Path) -> float:
     return elapsed
 
 
-def _profile(folder: Path) -> str:
-    """Return a table of where the time of one thread goes."""
-    manifest, pipeline, n = manifest_of(folder), load_pipeline("contrast"), N_FIELDS // 2
+def profile_table(folder: Path, pipeline: Pipeline, stages: Stages, n: int) -> str:
+    """Return a table of where the time of one thread goes, over ``n`` fields of which the first is not counted.
+
+    A stage is ``file:function`` with all that it calls; parts that are stages of their own follow after minus signs.
+    """
+    manifest = manifest_of(folder)
     profile = cProfile.Profile()
     with tempfile.TemporaryDirectory() as scratch, opencv_in_one_thread():
         tasks = [
@@ -162,17 +178,23 @@ def _profile(folder: Path) -> str:
         score_field(tasks[0])
         for task in tasks[1:]:
             profile.runcall(score_field, task)
-    return _stage_table(pstats.Stats(profile), n - 1)
+    return _stage_table(pstats.Stats(profile), stages, n - 1)
 
 
-def _stage_table(stats: pstats.Stats, n: int) -> str:
+def _stage_table(stats: pstats.Stats, stages: Stages, n: int) -> str:
     taken = {
         f"{Path(file).parent.name}/{Path(file).name}:{function}": entry[3]
         for (file, _, function), entry in stats.stats.items()  # type: ignore[attr-defined]
     }
     total = taken["batch/field.py:score_field"]
-    rows = [(label, 1000 * taken.get(key, 0.0) / n, 100 * taken.get(key, 0.0) / total) for key, label in STAGES]
+    own = [(label, _own_seconds(key, taken)) for key, label in stages]
+    rows = [(label, 1000 * seconds / n, 100 * seconds / total) for label, seconds in own]
     rows.append(("everything else", 1000 * total / n - sum(r[1] for r in rows), 100 - sum(r[2] for r in rows)))
     rows.append(("a field", 1000 * total / n, 100.0))
     cells = [(label, f"{ms:.1f}", f"{share:.0f} %") for label, ms, share in rows]
     return "Where the time goes, one thread, TIFF with deflate:\n\n" + table(("stage", "ms a field", "share"), cells)
+
+
+def _own_seconds(key: str, taken: Mapping[str, float]) -> float:
+    whole, *parts = key.split(" - ")
+    return taken.get(whole, 0.0) - sum(taken.get(part, 0.0) for part in parts)
