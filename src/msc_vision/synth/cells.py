@@ -80,10 +80,11 @@ class CellSource:
         self._chances = np.cumsum(weights / weights.sum())
         self._waiting: dict[CellKind, list[Cell]] = {kind: [] for kind in self._kinds}
 
-    def next(self) -> Cell:
-        """Return one more cell."""
-        pick = int(np.searchsorted(self._chances, self._rng.random(), side="right"))
-        kind = self._kinds[min(pick, len(self._kinds) - 1)]
+    def next(self, kind: CellKind | None = None) -> Cell:
+        """Return one more cell, of this kind or of any."""
+        if kind is None:
+            pick = int(np.searchsorted(self._chances, self._rng.random(), side="right"))
+            kind = self._kinds[min(pick, len(self._kinds) - 1)]
         if not self._waiting[kind]:
             self._waiting[kind] = self._batch(kind)
         return self._waiting[kind].pop()

@@ -92,7 +92,7 @@ def _small(rng: np.random.Generator) -> CellSettings:
             stellate=rng.uniform(0, 0.7),
             flattened=rng.uniform(0, 0.3) if rng.random() < 0.5 else 0.0,
             cuboidal=rng.uniform(0, 0.7),
-            rounded=rng.uniform(0, 0.6),
+            rounded=0.5 * float(rng.beta(0.8, 2.0)),
         ),
         area_um2=_log_uniform(rng, 200, 900),
         flattened_area_um2=_log_uniform(rng, 900, 4000),
@@ -119,7 +119,7 @@ def _sheets(rng: np.random.Generator) -> CellSettings:
     area = _log_uniform(rng, 90, 1200)
     return CellSettings(
         shares=KindShares(
-            spindle=rng.uniform(0, 1), stellate=rng.uniform(0, 1), cuboidal=1.0, rounded=rng.uniform(0.05, 0.6)
+            spindle=rng.uniform(0, 1), stellate=rng.uniform(0, 1), cuboidal=1.0, rounded=rng.uniform(0.02, 0.35)
         ),
         area_um2=max(area * rng.uniform(1, 3), 200),
         slenderness=_log_uniform(rng, 1.6, 4),

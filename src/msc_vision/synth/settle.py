@@ -34,10 +34,12 @@ class Settler:
 
     def settle(self, source: CellSource, wanted: int) -> None:
         """Let cells settle until `wanted` pixels are covered or none finds room."""
+        cell: Cell | None = None
         for least_fresh in _LEAST_FRESH:
             misses = 0
             while self.board.covered < wanted and misses < _MISSES:
-                cell = source.next()
+                # the next has the kind of one that found no room, or small round cells would take over
+                cell = source.next(cell.kind if cell is not None and misses > 0 else None)
                 place = self._place(cell)
                 if place is None:
                     return
