@@ -148,7 +148,12 @@ def phase_contrast(
     if through is not None:
         real *= through
         imaginary *= through
-    ring_real, ring_imaginary = (_ring_part(part, optics, pixel_size_um) for part in (real, imaginary))
+    sigmas_um, weights = ring_pattern(optics)
+    sigmas_px = [sigma / pixel_size_um for sigma in sigmas_um]
+    ring_real, ring_imaginary = (blur_mixture(part, sigmas_px, weights) for part in (real, imaginary))
+    if optics.ring_shift_um > 0:
+        shift_px = optics.ring_shift_um / pixel_size_um
+        ring_real, ring_imaginary = (_moved(p, shift_px, optics.direction_deg) for p in (ring_real, ring_imaginary))
     if float(phase.max()) > 0.5 * _THICK:
         straight, kept = _through_thick_cells(phase, pixel_size_um)
         straight *= kept
@@ -167,15 +172,11 @@ def phase_contrast(
     return real
 
 
-def _ring_part(wave: FloatArray, optics: OpticsSettings, pixel_size_um: float) -> FloatArray:
-    """Return what of a wave passes the ring; a ring off centre moves it to one side."""
-    sigmas_um, weights = ring_pattern(optics)
-    ring = blur_mixture(wave, [sigma / pixel_size_um for sigma in sigmas_um], weights)
-    if optics.ring_shift_um == 0:
-        return ring
-    angle, shift_px = math.radians(optics.direction_deg), optics.ring_shift_um / pixel_size_um
+def _moved(wave: FloatArray, shift_px: float, direction_deg: float) -> FloatArray:
+    """Return the ring's part of a wave from a ring off centre: it lies to one side."""
+    angle = math.radians(direction_deg)
     move = np.array([[1, 0, shift_px * math.cos(angle)], [0, 1, shift_px * math.sin(angle)]], np.float64)
-    return cv2.warpAffine(ring, move, wave.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(wave, move, wave.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
 
 
 def _through_thick_cells(phase: FloatArray, pixel_size_um: float) -> tuple[FloatArray, FloatArray]:
