@@ -32,7 +32,7 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 SIDE_PX = 128
 PER_SOURCE = 60  # patches of each real source
 PER_PICTURE = 12  # and at most of one picture: more would show the same cells again
-N_SYNTHETIC = 100
+N_SYNTHETIC = 240
 SEED = 11
 # wound_cellprofiler_bsd holds the pictures of woundhealing_cellprofiler at half size: one source, read once
 SOURCES: Mapping[str, float] = {  # folder, and what its pictures are scaled by to come near 1 µm per pixel
@@ -264,7 +264,7 @@ def _compared(name: str, first: Patches, second: Patches, scale: Patches) -> tup
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    forest = RandomForestClassifier(100, class_weight="balanced", min_samples_leaf=2, random_state=0)
+    forest = RandomForestClassifier(200, class_weight="balanced", min_samples_leaf=2, random_state=0)
     line = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=500))
     widths = [len(part) for part in feature_groups(np.zeros((SIDE_PX, SIDE_PX), np.float32)).values()]
     ends = np.cumsum([0, *widths])
