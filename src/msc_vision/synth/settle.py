@@ -65,7 +65,7 @@ class Settler:
             y, x, depth_um = self._gaps()
             if y.size == 0:
                 return
-            areas = np.minimum(math.pi * (1.7 * depth_um + 7.0) ** 2, 2.5 * self.settings.cells.area_um2)
+            areas = np.minimum(math.pi * (2.3 * depth_um + 8.0) ** 2, 2.5 * self.settings.cells.area_um2)
             outlines = draw_outlines(CellKind.FLATTENED, areas, self.settings.cells, self.rng) * (1.25, 0.8)
             angles = self._angles(y, x)
             for i in range(y.size):
