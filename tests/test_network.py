@@ -192,7 +192,7 @@ def test_tiles_and_their_order_change_nothing(image, pipeline, tmp_path):
     tiled = scored(image, pipeline, outs[1], Tiling(whole_px=1, tile_px=1024))
     turned = scored(image, pipeline, outs[2], Tiling(whole_px=1, tile_px=1024), backwards)
     assert whole.status == "scored", whole.reason
-    assert whole.n_objects > 10
+    assert whole.n_objects > 3
     assert tiled == whole
     assert turned == whole
     assert content_sha256(outs[1] / "f.npy") == content_sha256(outs[0] / "f.npy")
@@ -220,7 +220,7 @@ def test_a_field_without_pixel_size_is_scored_and_says_so(image, pipeline, tmp_p
     score = scored(image, pipeline, tmp_path, pixel_size_um=None)
     assert score.status == "scored"
     assert any("No pixel size is known" in note for note in score.notes)
-    assert any("the network took a pixel for" in note for note in score.notes)
+    assert any("The network took a pixel for" in note for note in score.notes)
     assert score.pixel_size_um is None
 
 

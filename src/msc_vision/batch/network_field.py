@@ -34,15 +34,12 @@ Judged = Callable[[Region], NDArray[np.uint8]]
 TileMap = Callable[..., Iterator[Any]]
 
 
-_LOOKS = 4
-_LOOK_PX = 1024
-"""Canonical pixels a side of the middle of a field, by whose cells the size of a pixel is guessed."""
-_IS_CELL = 127
-_ENOUGH_CELLS = 0.03
-_FARTHEST = math.log(2.0)
-_NEAR = 0.1
-_SIZES_UM = (0.15, 5.0)
-"""Objectives of 40x to 2x: what lies beyond is no picture of a culture."""
+_LOOK_PX = 700
+"""Canonical pixels a side of the middle of a field, by which an unknown pixel size is chosen."""
+_SIZES = (0.5, 0.7, 1.0, 1.4, 2.0)
+"""Pixel sizes that are tried, over the assumed one."""
+_PER_OCTAVE = 0.01
+"""Share of unsure pixels that a size twice as far from the assumed one must save: bare surface is sure at any size."""
 
 
 class Look(NamedTuple):
@@ -203,8 +200,7 @@ def network_field(
     settings : NetworkSettings
     frame : Frame
     assumed_pixel_size_um : float
-        Of a native pixel, where none is known: the network then corrects it by the size of the cells in the middle of
-        the field.
+        Of a native pixel, where none is known: sizes around it are then tried on the middle of the field.
     read_native : callable
         Returns a region of native pixels.
     """
@@ -213,8 +209,7 @@ def network_field(
     first = _with_size(model, settings, frame, frame.pixel_size_um or assumed_pixel_size_um, precision)
     if frame.pixel_size_um is not None:
         return first
-    guess = _size_by_cells(first, settings, read_native)
-    return first if guess is None else _with_size(model, settings, frame, guess, precision)
+    return _with_size(model, settings, frame, _size_by_cells(first, settings, read_native), precision)
 
 
 def _with_size(
@@ -231,25 +226,20 @@ def _with_size(
     return NetworkField(model, frame, plan, pixel_size_um, precision)
 
 
-def _size_by_cells(field: NetworkField, settings: NetworkSettings, read_native: ReadNative) -> float | None:
-    """Return the pixel size at which the network finds the cells as large as those it knows; None if it sees none.
-
-    It guesses too near to where it stands when it is far off, so it looks again with each guess.
-    """
-    for _ in range(_LOOKS):
-        middle = field.middle(_LOOK_PX)
+def _size_by_cells(field: NetworkField, settings: NetworkSettings, read_native: ReadNative) -> float:
+    """Return the pixel size, among some around the assumed one, at which the network is surest of what it sees."""
+    doubts = {}
+    for ratio in _SIZES:
+        size_um = field.pixel_size_um * ratio
+        sized = _with_size(field.model, settings, field.frame, size_um, field.precision)
+        middle = sized.middle(_LOOK_PX)
         part = replace(field.frame, info=replace(field.frame.info, shape=middle.shape))
-        look = _with_size(field.model, settings, part, field.pixel_size_um, field.precision)
+        look = _with_size(field.model, settings, part, size_um, field.precision)
         picture = to_working(read_native(middle), look.plan.binning, part.scale)
-        found = look.answers(look.plan.windows[0], _part_of(picture))
-        if np.count_nonzero(found.maps[0] > _IS_CELL) < _ENOUGH_CELLS * found.maps[0].size:
-            return None
-        step = min(max(found.log_scale, -_FARTHEST), _FARTHEST)
-        size_um = min(max(field.pixel_size_um * math.exp(step), _SIZES_UM[0]), _SIZES_UM[1])
-        field = _with_size(field.model, settings, field.frame, size_um, field.precision)
-        if abs(step) < _NEAR:
-            break
-    return field.pixel_size_um
+        foreground = look.answers(look.plan.windows[0], _part_of(picture)).maps[0]
+        unsure = probabilities(foreground, np.ones_like(foreground)).n_unsure / foreground.size
+        doubts[size_um] = unsure + _PER_OCTAVE * abs(math.log2(ratio))
+    return min(doubts, key=doubts.__getitem__)
 
 
 def _part_of(picture: NDArray[np.uint16]) -> ReadBinned:

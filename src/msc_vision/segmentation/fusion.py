@@ -93,7 +93,7 @@ def doubt(n_foreground: int, n_contrast: int, n_judgeable: int, opinion: Opinion
     flags, notes = [], []
     if opinion.guessed_pixel_size_um is not None:
         figures["guessed_pixel_size_um"] = opinion.guessed_pixel_size_um
-        notes.append(f"By the size of its cells the network took a pixel for {opinion.guessed_pixel_size_um:.2g} µm.")
+        notes.append(f"The network took a pixel for {opinion.guessed_pixel_size_um:.2g} µm, where it was surest.")
     if abs(network - contrast) > settings.disagreement_points:
         flags.append("methods-disagree")
         notes.append(f"The network reads {network:.0f} %, local contrast {contrast:.0f} %: look at it.")
