@@ -22,7 +22,7 @@ def grow_culture(settings: FieldSettings, rng: np.random.Generator) -> Culture:
     Parameters
     ----------
     settings : FieldSettings
-        `confluency_percent` is met within half the area of one cell; 0 and 100 exactly.
+        `confluency_percent` is met within the area of one cell; 0 and 100 exactly.
     rng : numpy.random.Generator
         Decides everything else. Each stage has a stream of its own: more debris leaves the cells where they are.
     """

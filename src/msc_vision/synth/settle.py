@@ -65,7 +65,9 @@ class Settler:
             y, x, depth_um = self._gaps()
             if y.size == 0:
                 return
-            areas = np.minimum(math.pi * (2.3 * depth_um + 8.0) ** 2, 2.5 * self.settings.cells.area_um2)
+            missing_um2 = (wanted - self.board.covered) * self.settings.pixel_size_um**2
+            largest = min(2.5 * self.settings.cells.area_um2, missing_um2)
+            areas = np.minimum(math.pi * (2.3 * depth_um + 8.0) ** 2, largest)
             outlines = draw_outlines(CellKind.FLATTENED, areas, self.settings.cells, self.rng) * (1.25, 0.8)
             angles = self._angles(y, x)
             for i in range(y.size):
@@ -156,11 +158,15 @@ class Settler:
         size = pixels.inner.size
         bare = self._bare(pixels)
         fresh = int(np.count_nonzero(bare))
-        if fresh < least_fresh * size or fresh == 0 or fresh > 2 * missing:
+        if fresh < least_fresh * size or fresh == 0 or fresh > missing + self._half_cell_px:
             return False
         is_above = fresh > 0.75 * size and self.rng.random() < 0.5
         self._draw(cell, place, box, pixels, is_above=is_above)
         return True
+
+    @property
+    def _half_cell_px(self) -> float:
+        return 0.5 * self.settings.cells.area_um2 / self.settings.pixel_size_um**2
 
     def _bare(self, pixels: Pixels) -> NDArray[np.bool_]:
         taken = self.board.occupied.ravel()[pixels.outer]
@@ -175,7 +181,7 @@ class Settler:
             return
         box.mask[self.board.barred[box.at] > 0] = 0
         pixels = box.pixels(self.board.labels.shape[1])
-        if 0 < int(np.count_nonzero(self._bare(pixels))) <= 2 * missing:
+        if 0 < int(np.count_nonzero(self._bare(pixels))) <= missing + self._half_cell_px:
             self._draw(cell, place, box, pixels, is_above=False)
 
     def _draw(self, cell: Cell, place: tuple[float, float, float], box: Box, pixels: Pixels, *, is_above: bool) -> None:
