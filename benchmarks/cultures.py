@@ -27,7 +27,7 @@ from msc_vision.synth.culture_settings import CellSettings, KindShares
 COVERS = (0, 10, 30, 50, 70, 85, 95, 100)
 BARRED = (10, 30, 50, 70, 85, 95)
 FAULT_COVERS = (0, 30, 70, 100)
-N_SEEDS, N_FAULT_SEEDS = 6, 2
+N_SEEDS, N_FAULT_SEEDS = 5, 1
 SIDE_PX = 1024
 SEED = 20_261_122
 """Training draws from seeds of one or two digits; no field is one that a network has seen."""
