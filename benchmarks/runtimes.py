@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class Runtime:
     """One way to compute the network."""
 
     name: str
-    forward: Forward
+    build: Callable[[], Forward]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Timed:
 
 
 def measure(setup: Setup) -> Section:
-    """Time every runtime that is installed, by turns, and compare their maps."""
+    """Time every runtime that is installed, one after the other, and compare their maps."""
     recipe = setup.network
     if recipe is None or recipe.network is None:
         return Section("Not measured: no recipe has a network.")
@@ -74,10 +75,11 @@ def _intro(windows: Sequence[FloatArray]) -> str:
     sizes = " and ".join(f"{w.shape[-2]} x {w.shape[-1]}" for w in windows)
     return (
         f"The network alone (input pictures to logits) on {len(windows)} windows of {sizes} pixels: one synthetic, "
-        f"one real where annotated images are at hand. All on the CPU with {torch.get_num_threads()} threads, by "
-        "turns; torch goes through autocast in bfloat16, as in the product. Differences are those of probabilities "
-        "from torch in float32, over all maps and for the foreground alone; the last column is the share of pixels "
-        f"that change sides of the foreground limit. {_versions()}"
+        f"one real where annotated images are at hand. All on the CPU with {torch.get_num_threads()} threads, one "
+        "runtime after the other, as the threads of one spin on after its work and slow the next; torch goes through "
+        "autocast in bfloat16, as in the product. Differences are those of probabilities from torch in float32, over "
+        "all maps and for the foreground alone; the last column is the share of pixels that change sides of the "
+        f"foreground limit. {_versions()}"
     )
 
 
@@ -123,23 +125,19 @@ def _runtimes(model: Model, folder: Path) -> tuple[list[Runtime], list[str]]:
     """Return what can be measured, torch in float32 first, and a sentence on each runtime that cannot."""
     network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = [
-        Runtime("torch, float32", _torch_forward(network, is_bf16=False)),
-        Runtime("torch, bfloat16", _torch_forward(network, is_bf16=True)),
+        Runtime("torch, float32", partial(_torch_forward, network, is_bf16=False)),
+        Runtime("torch, bfloat16", partial(_torch_forward, network, is_bf16=True)),
     ]
     missing = []
     try:
         path = _export(network, model.config.network.n_inputs, folder / "network.onnx")
     except ImportError as err:
         return found, [f"Other runtimes were not measured: export needs a package that is missing ({err})."]
-    try:
-        found.append(Runtime("ONNX Runtime, float32", _onnx_forward(path)))
+    if find_spec("onnxruntime"):
+        found.append(Runtime("ONNX Runtime, float32", partial(_onnx_forward, path)))
         missing.append("ONNX Runtime computes no convolution in bfloat16 on a CPU.")
-    except ImportError as err:
-        missing.append(f"ONNX Runtime was not measured ({err}).")
-    try:
-        found += [Runtime(f"OpenVINO, {name}", _openvino_forward(path, hint)) for name, hint in _HINTS]
-    except ImportError as err:
-        missing.append(f"OpenVINO was not measured ({err}).")
+    if find_spec("openvino"):
+        found += [Runtime(f"OpenVINO, {name}", partial(_openvino_forward, path, hint)) for name, hint in _HINTS]
     return found, missing
 
 
@@ -207,12 +205,15 @@ def _openvino_forward(path: Path, precision: str) -> Forward:
 
 
 def _timed(runtimes: Sequence[Runtime], windows: Sequence[FloatArray], model: Model, repeats: int) -> list[Timed]:
-    times = alternately([partial(_seconds, runtime, windows) for runtime in runtimes], repeats)
-    reference = [_probabilities(runtimes[0], window, model) for window in windows]
     limit = model.config.settings.foreground_limit
+    reference: list[FloatArray] = []
     found = []
-    for runtime, own in zip(runtimes, times, strict=True):
-        maps = [_probabilities(runtime, window, model) for window in windows]
+    for runtime in runtimes:
+        forward = runtime.build()
+        (own,) = alternately([partial(_seconds, forward, windows)], repeats)
+        maps = [_probabilities(forward, window, model) for window in windows]
+        del forward  # and with it its threads
+        reference = reference or maps
         pairs = list(zip(maps, reference, strict=True))
         largest = max(float(np.abs(a - b).max()) for a, b in pairs)
         foreground = max(float(np.abs(a[FOREGROUND] - b[FOREGROUND]).max()) for a, b in pairs)
@@ -222,15 +223,15 @@ def _timed(runtimes: Sequence[Runtime], windows: Sequence[FloatArray], model: Mo
     return found
 
 
-def _seconds(runtime: Runtime, windows: Sequence[FloatArray]) -> float:
+def _seconds(forward: Forward, windows: Sequence[FloatArray]) -> float:
     start = time.perf_counter()
     for window in windows:
-        runtime.forward(window)
+        forward(window)
     return time.perf_counter() - start
 
 
-def _probabilities(runtime: Runtime, window: FloatArray, model: Model) -> FloatArray:
-    logits = runtime.forward(window)[0].copy()
+def _probabilities(forward: Forward, window: FloatArray, model: Model) -> FloatArray:
+    logits = forward(window)[0].copy()
     logits[FOREGROUND] /= model.config.calibration_temperature
     probabilities: FloatArray = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
     return probabilities
