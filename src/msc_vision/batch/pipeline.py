@@ -149,5 +149,7 @@ def recipe_text(pipeline: Pipeline) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
     listed = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(listed, default_flow_style=True).removesuffix("\n...\n").strip()

@@ -188,11 +188,12 @@ def predict_window(
     height, width = picture.shape
     padded = cv2.copyMakeBorder(picture, 0, -height % GRID, 0, -width % GRID, cv2.BORDER_REFLECT_101)
     device = next(network.parameters()).device
-    inputs = torch.from_numpy(network_inputs(padded))[None].to(device, memory_format=torch.channels_last)
+    inputs = torch.from_numpy(network_inputs(padded))[None]
+    inputs = inputs.to(device, torch.bfloat16 if bf16 else torch.float32, memory_format=torch.channels_last)
     with one_thread(), torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         found = network.look(inputs)
-        answers = found.logits[0, :, :height, :width].float()
+        answers = found.logits[0, :, :height, :width]  # in bfloat16 a probability is good to about one of 256 steps
         answers[0] /= temperature
-        maps = torch.sigmoid(answers).mul_(255).round_().to(torch.uint8)
+        maps = torch.sigmoid_(answers).mul_(255).round_().to(torch.uint8)
     strangeness = network.strangeness(found.features[0])
     return WindowAnswers(maps.cpu().numpy(), float(found.log_scale[0]), strangeness.cpu().numpy())
