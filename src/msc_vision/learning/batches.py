@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from msc_vision.batch.execute import opencv_in_one_thread
 from msc_vision.learning.augment import log_uniform, photometric
 from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.recipe import AugmentationRecipe, TrainingRecipe
@@ -161,7 +161,7 @@ def batches(maker: BatchMaker, first_step: int, *, threads: int) -> Iterator[Bat
     waiting: deque[Future[Batch]] = deque()
     step = first_step
     # a thread pool of torch inside each thread would fight the training for the cores
-    with _one_opencv_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with opencv_in_one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:
             while True:
                 while len(waiting) < threads + _AHEAD:
@@ -171,16 +171,6 @@ def batches(maker: BatchMaker, first_step: int, *, threads: int) -> Iterator[Bat
         finally:
             for future in waiting:
                 future.cancel()
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def parts_of(named: Sequence[tuple[str, float, Sequence[TrainingItem]]]) -> tuple[Part, ...]:
