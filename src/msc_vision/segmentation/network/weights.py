@@ -135,7 +135,7 @@ def save_model(folder: Path, config: ModelConfig, network: CultureNetwork, *, re
         raise OutputError(f"{folder}: exists already; a model is never overwritten, choose another name.")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     content = {
-        WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"})  # one key: their order is random,
+        WEIGHTS: safetensors.torch.save(weights, metadata={"format": "pt"}),  # one key: the order of more is random
         CONFIG: (config.model_dump_json(indent=2) + "\n").encode(),
         RECIPE: recipe.encode(),
         CARD: card.encode(),
