@@ -162,7 +162,7 @@ def _draw(found: Mapping[str, Reliability]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
-    drawing = Drawing(figsize=(6.4, 4.8), dpi=110, layout="constrained")
+    drawing = Drawing(figsize=(8.6, 4.8), dpi=110, layout="constrained")
     FigureCanvasAgg(drawing)
     axes = drawing.add_subplot()
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
@@ -173,7 +173,7 @@ def _draw(found: Mapping[str, Reliability]) -> None:
     axes.set_xlabel("predicted probability of cell")
     axes.set_ylabel("share of pixels that are cell")
     axes.set_aspect("equal")
-    axes.legend(title="set (expected calibration error)", fontsize=8, title_fontsize=8, loc="upper left")
+    drawing.legend(title="set (expected calibration error)", fontsize=8, title_fontsize=8, loc="outside right upper")
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(PICTURE)
 

@@ -158,14 +158,11 @@ class WindowAnswers(NamedTuple):
     ----------
     maps : (len(MAPS), Y, X) uint8 array
         Probabilities, 255 for one.
-    log_scale : float
-        How large a pixel seems to be, see `CultureNetwork.forward`.
     strangeness : (P,) float32 array
         Of each patch, see `CultureNetwork.strangeness`.
     """
 
     maps: NDArray[np.uint8]
-    log_scale: float
     strangeness: NDArray[np.float32]
 
 
@@ -196,4 +193,4 @@ def predict_window(
         answers[0] /= temperature
         maps = torch.sigmoid_(answers).mul_(255).round_().to(torch.uint8)
     strangeness = network.strangeness(found.features[0])
-    return WindowAnswers(maps.cpu().numpy(), float(found.log_scale[0]), strangeness.cpu().numpy())
+    return WindowAnswers(maps.cpu().numpy(), strangeness.cpu().numpy())
