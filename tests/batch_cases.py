@@ -89,6 +89,7 @@ def plain_score(task: FieldTask, *, tile_map=map) -> FieldScore:
     with task.objects_path.with_suffix(".tmp").open("wb") as file:
         np.save(file, objects)
     task.objects_path.with_suffix(".tmp").replace(task.objects_path)
+    judgeable = np.ones(pixels.shape, bool)
     area_mm2 = pixels.size * 1.24**2 / 1e6
     return FieldScore(
         key=task.key,
@@ -106,7 +107,7 @@ def plain_score(task: FieldTask, *, tile_map=map) -> FieldScore:
         quality={"mean_level": float(pixels.mean())},
         flags=("plain",),
         image_sha256=content_sha256(task.source),
-        labels_sha256=write_labels(task.labels_path, foreground, labels, 1.24, 1, pixels.shape),
+        labels_sha256=write_labels(task.labels_path, foreground, labels, judgeable, 1.24, 1, pixels.shape),
     )
 
 

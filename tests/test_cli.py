@@ -362,7 +362,7 @@ def test_masks_written_in_tiles_equal_masks_written_whole(tmp_path, monkeypatch,
     shape = (157, 211)
     working = -(-shape[0] // factor), -(-shape[1] // factor)
     labels = np.random.default_rng(factor).integers(0, 9, working).astype(np.int32)
-    write_labels(tmp_path / "a.ome.zarr", labels > 0, labels, None, factor, shape)
+    write_labels(tmp_path / "a.ome.zarr", labels > 0, labels, np.ones(working, bool), None, factor, shape)
     whole, tiled = (msc_vision.batch.masks.mask_paths(Path(f"{name}.tif"), tmp_path) for name in ("whole", "tiled"))
     write_masks(tmp_path / "a.ome.zarr", whole)
     monkeypatch.setattr(msc_vision.batch.masks, "WHOLE_PX", 10)

@@ -13,7 +13,7 @@ from msc_vision.batch.field import FieldTask, Tiling, score_field
 from msc_vision.batch.pipeline import load_pipeline, recipe_text, shipped_pipelines
 from msc_vision.errors import InvalidArgumentError, OutputError
 from msc_vision.io.images import content_sha256
-from msc_vision.io.labels import read_labels
+from msc_vision.io.labels import is_within_judgeable, read_judgeable, read_labels
 from msc_vision.records import ManifestRow
 from msc_vision.resources import resource_path
 from test_contrast import field as draw_field
@@ -155,6 +155,19 @@ def test_tiled_equals_whole(out, tile_px):
     assert tiled == whole
     np.testing.assert_array_equal(read_labels(task.labels_path)[1], labels)
     assert task.objects_path.read_bytes() == objects
+
+
+def test_tiled_equals_whole_where_only_a_part_is_judged(out):
+    image = np.tile(draw_field(np.random.default_rng(12), 30, shape=(620, 550))[0], (2, 2))
+    task = task_for(out, cv2.copyMakeBorder(image, 90, 60, 70, 40, cv2.BORDER_CONSTANT, value=0))
+    whole = score_field(task)
+    judgeable = read_judgeable(task.labels_path)
+    assert 50 < whole.judgeable_percent < 95
+    assert whole.judgeable_percent == pytest.approx(100 * judgeable.mean())
+    assert not judgeable[:80].any()
+    assert is_within_judgeable(task.labels_path)
+    assert score_field(replace(task, tiling=Tiling(whole_px=1, tile_px=1024))) == whole
+    np.testing.assert_array_equal(read_judgeable(task.labels_path), judgeable)
 
 
 def test_tiled_float_image_equals_whole(out):

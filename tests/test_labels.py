@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from msc_vision.io import labels as module
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import (
     LabelsWriter,
+    is_within_judgeable,
     labels_sha256,
+    read_judgeable,
     read_labels,
     read_meta,
     to_native,
@@ -35,9 +38,17 @@ def masks(height=90, width=130, seed=0):
     return labels > 0, labels
 
 
+def framed(height=90, width=130, rim=20):
+    """What is judged of a field with a frame."""
+    judgeable = np.zeros((height, width), bool)
+    judgeable[rim:-rim, rim:-rim] = True
+    return judgeable
+
+
 def write(path, height=90, width=130, seed=0, pixel_size_um=0.65):
     foreground, labels = masks(height, width, seed)
-    digest = write_labels(path, foreground, labels, pixel_size_um, 2, (2 * height, 2 * width))
+    images = foreground, labels, framed(height, width)
+    digest = write_labels(path, *images, pixel_size_um, 2, (2 * height, 2 * width))
     return foreground, labels, digest
 
 
@@ -46,34 +57,62 @@ def write(path, height=90, width=130, seed=0, pixel_size_um=0.65):
 def test_round_trip_of_any_shape(tmp_path_factory, height, width, factor, data):
     path = tmp_path_factory.mktemp("labels") / "a.ome.zarr"
     foreground, labels = masks(height, width)
-    digest = write_labels(path, foreground, labels, 0.5, factor, (height * factor, width * factor))
+    judgeable = framed(height, width, data.draw(st.integers(1, 200)))
+    digest = write_labels(path, foreground, labels, judgeable, 0.5, factor, (height * factor, width * factor))
     read_foreground, read_instances, meta = read_labels(path)
     np.testing.assert_array_equal(read_foreground, foreground)
     np.testing.assert_array_equal(read_instances, labels)
+    np.testing.assert_array_equal(read_judgeable(path), judgeable)
     assert (meta.shape, meta.factor, meta.pixel_size_um) == ((height, width), factor, 0.5)
     assert read_foreground.dtype == bool
     assert read_instances.dtype == np.int32
+    assert read_judgeable(path).dtype == bool
     assert digest == labels_sha256(path) == content_sha256(path)
     y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
     region = Region(y0, data.draw(st.integers(y0 + 1, height)), x0, data.draw(st.integers(x0 + 1, width)))
     np.testing.assert_array_equal(read_labels(path, 0, region)[1], labels[y0 : region.y1, x0 : region.x1])
+    np.testing.assert_array_equal(read_judgeable(path, 0, region), judgeable[y0 : region.y1, x0 : region.x1])
+
+
+@pytest.mark.parametrize("shape", [(2048, 1024), (1100, 1500), (40, 30)], ids=["exact", "ragged", "one chunk"])
+@pytest.mark.parametrize("is_judged", [True, False])
+def test_an_image_of_one_value_is_read_back_at_every_level(tmp_path, shape, is_judged):
+    judgeable = np.full(shape, is_judged)
+    write_labels(tmp_path / "a.ome.zarr", ~judgeable, np.full(shape, 7, np.int32), judgeable, None, 1, shape)
+    for level, level_shape in enumerate(read_meta(tmp_path / "a.ome.zarr").level_shapes()):
+        foreground, labels, _ = read_labels(tmp_path / "a.ome.zarr", level)
+        np.testing.assert_array_equal(read_judgeable(tmp_path / "a.ome.zarr", level), np.full(level_shape, is_judged))
+        np.testing.assert_array_equal(foreground, np.full(level_shape, not is_judged))
+        np.testing.assert_array_equal(labels, np.full(level_shape, 7))
+
+
+@pytest.mark.parametrize("at", [(0, 0), (1050, 1400), (30, 1200)])
+def test_foreground_outside_of_the_judged_area_is_found_in_any_chunk(tmp_path, at):
+    judgeable = np.ones((1100, 1500), bool)
+    foreground, labels = masks(1100, 1500)
+    write_labels(tmp_path / "a.ome.zarr", foreground, labels, judgeable, None, 1, judgeable.shape)
+    assert is_within_judgeable(tmp_path / "a.ome.zarr")
+    judgeable[at], foreground[at] = False, True
+    write_labels(tmp_path / "a.ome.zarr", foreground, labels, judgeable, None, 1, judgeable.shape)
+    assert not is_within_judgeable(tmp_path / "a.ome.zarr")
 
 
 def test_zarr_and_ome_zarr_tools_read_it(tmp_path):
     path = tmp_path / "a.ome.zarr"
     foreground, labels, _ = write(path, 1100, 1500)
     group = zarr.open_group(path, mode="r")
-    for name, image in (("foreground", foreground), ("instances", labels)):
+    images = {"foreground": foreground, "instances": labels, "judgeable": framed(1100, 1500)}
+    for name, image in images.items():
         for level in range(4):
             array = group[f"labels/{name}/{level}"]
             np.testing.assert_array_equal(array[:], image[:: 2**level, :: 2**level])
-            assert array.dtype == (np.uint8 if name == "foreground" else np.int32)
+            assert array.dtype == (np.int32 if name == "instances" else np.uint8)
             assert max(array.chunks) <= 1024
     assert Image.from_zarr(group).labels is not None
     label = ImageLabel.from_zarr(group["labels/instances"])
     assert label.ome_attributes.image_label.source.image == "../../"
     shapes = [node.data[0].shape for node in Reader(parse_url(path))() if node.data]
-    assert shapes == [(1100, 1500)] * 3  # the root's image, and both overlays
+    assert shapes == [(1100, 1500)] * 4  # the root's image, and its overlays
 
 
 @pytest.mark.parametrize(
@@ -83,7 +122,7 @@ def test_zarr_and_ome_zarr_tools_read_it(tmp_path):
 )
 def test_scale_places_each_level_over_the_native_pixels(tmp_path, pixel_size_um, unit, scale, shift):
     write(tmp_path / "a.ome.zarr", 600, 600, pixel_size_um=pixel_size_um)
-    for at in ("", "labels/foreground", "labels/instances"):
+    for at in ("", "labels/foreground", "labels/instances", "labels/judgeable"):
         described = zarr.open_group(tmp_path / "a.ome.zarr" / at, mode="r").attrs["ome"]["multiscales"][0]
         transforms = [d["coordinateTransformations"] for d in described["datasets"]]
         assert [t[0]["scale"][0] for t in transforms] == scale
@@ -129,13 +168,15 @@ def regions(shape, side):
 @pytest.mark.parametrize("chunks_per_side", [1, 3])
 def test_tiles_in_any_order_give_the_bytes_of_the_whole(tmp_path, shape, chunks_per_side):
     foreground, labels = masks(*shape)
+    judgeable = framed(*shape, 15)
     (tmp_path / "whole").mkdir()
-    whole = write_labels(tmp_path / "whole" / "a.ome.zarr", foreground, labels, 0.65, 1, shape)
+    whole = write_labels(tmp_path / "whole" / "a.ome.zarr", foreground, labels, judgeable, 0.65, 1, shape)
     with LabelsWriter(tmp_path / "a.ome.zarr", shape, 0.65, 1, shape) as writer:
         for region in reversed(list(regions(shape, 1024 * chunks_per_side))):
             part = np.s_[region.y0 : region.y1, region.x0 : region.x1]
-            writer.write_tile(region, foreground[part], None)
-            writer.write_tile(region, None, labels[part])
+            writer.write_tile(region, foreground[part], None, None)
+            writer.write_tile(region, None, None, judgeable[part])
+            writer.write_tile(region, None, labels[part], None)
             np.testing.assert_array_equal(writer.read_foreground(region), foreground[part])
     assert labels_sha256(tmp_path / "a.ome.zarr") == whole
     assert [p.name for p in tmp_path.iterdir() if "tmp" in p.name] == []
@@ -143,9 +184,19 @@ def test_tiles_in_any_order_give_the_bytes_of_the_whole(tmp_path, shape, chunks_
 
 def test_a_forgotten_tile_is_named_and_nothing_is_left(tmp_path):
     writer = LabelsWriter(tmp_path / "a.ome.zarr", (1100, 900), None, 1, (1100, 900))
+    mask = np.zeros((1024, 900), bool)
     with pytest.raises(InvalidArgumentError, match="1 of 2 chunks of foreground were never written"), writer:
-        writer.write_tile(Region(0, 1024, 0, 900), np.zeros((1024, 900), bool), np.zeros((1024, 900), np.int32))
+        writer.write_tile(Region(0, 1024, 0, 900), mask, mask.astype(np.int32), mask)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("forgotten", ["foreground", "instances", "judgeable"])
+def test_a_forgotten_image_is_named(tmp_path, forgotten):
+    mask = np.zeros((9, 9), bool)
+    images = {"foreground": mask, "instances": mask.astype(np.int32), "judgeable": mask} | {forgotten: None}
+    writer = LabelsWriter(tmp_path / "a.ome.zarr", (9, 9), None, 1, (9, 9))
+    with pytest.raises(InvalidArgumentError, match=f"1 of 1 chunks of {forgotten} were never written"), writer:
+        writer.write_tile(Region(0, 9, 0, 9), *images.values())
 
 
 def test_an_error_among_the_tiles_keeps_the_store_of_before(tmp_path):
@@ -160,7 +211,7 @@ def test_an_error_among_the_tiles_keeps_the_store_of_before(tmp_path):
 def test_unaligned_tiles_are_refused(tmp_path, region):
     writer = LabelsWriter(tmp_path / "a.ome.zarr", (1100, 900), None, 1, (1100, 900))
     with pytest.raises(InvalidArgumentError, match="not aligned to chunks of 1024"):
-        writer.write_tile(region, np.zeros(region.shape, bool), None)
+        writer.write_tile(region, np.zeros(region.shape, bool), None, None)
     writer.abort()
 
 
@@ -217,6 +268,15 @@ def test_a_hole_is_never_background(tmp_path):
         read_labels(tmp_path / "a.ome.zarr")
 
 
+def test_a_store_of_an_older_version_does_not_pass_for_judged(tmp_path):
+    write(tmp_path / "a.ome.zarr")
+    shutil.rmtree(tmp_path / "a.ome.zarr" / "labels/judgeable")
+    for read in (read_judgeable, is_within_judgeable):
+        with pytest.raises(InvalidDataError, match=r"a\.ome\.zarr: it does not say what was judged"):
+            read(tmp_path / "a.ome.zarr")
+    read_labels(tmp_path / "a.ome.zarr")
+
+
 def test_damaged_chunk_and_metadata(tmp_path):
     write(tmp_path / "a.ome.zarr")
     chunk = tmp_path / "a.ome.zarr" / "labels/foreground/0/c.0.0"
@@ -231,18 +291,20 @@ def test_damaged_chunk_and_metadata(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("foreground", "labels", "message"),
+    ("foreground", "labels", "judgeable", "message"),
     [
-        (np.zeros((4, 5)), np.zeros((4, 5), np.int32), "foreground must be bool"),
-        (np.zeros((4, 5), bool), np.zeros((4, 5)), "instances must be int32"),
-        (np.zeros((4, 5), bool), np.zeros((5, 4), np.int32), r"instances must be int32 of shape \(4, 5\)"),
-        (np.zeros(5, bool), np.zeros(5, np.int32), "A mask is"),
-        (np.zeros((9, 9), bool), np.zeros((9, 9), np.int32), "do not belong to an image"),
+        (np.zeros((4, 5)), np.zeros((4, 5), np.int32), np.ones((4, 5), bool), "foreground must be bool"),
+        (np.zeros((4, 5), bool), np.zeros((4, 5)), np.ones((4, 5), bool), "instances must be int32"),
+        (np.zeros((4, 5), bool), np.zeros((5, 4), np.int32), np.ones((4, 5), bool), r"int32 of shape \(4, 5\)"),
+        (np.zeros((4, 5), bool), np.zeros((4, 5), np.int32), np.ones((4, 5), np.uint8), "judgeable must be bool"),
+        (np.zeros((4, 5), bool), np.zeros((4, 5), np.int32), np.ones((2, 3), bool), "judgeable must be bool"),
+        (np.zeros(5, bool), np.zeros(5, np.int32), np.ones(5, bool), "A mask is"),
+        (np.zeros((9, 9), bool), np.zeros((9, 9), np.int32), np.ones((9, 9), bool), "do not belong to an image"),
     ],
 )
-def test_masks_that_do_not_fit_are_refused(tmp_path, foreground, labels, message):
+def test_masks_that_do_not_fit_are_refused(tmp_path, foreground, labels, judgeable, message):
     with pytest.raises(InvalidArgumentError, match=message):
-        write_labels(tmp_path / "a.ome.zarr", foreground, labels, None, 1, (4, 5))
+        write_labels(tmp_path / "a.ome.zarr", foreground, labels, judgeable, None, 1, (4, 5))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -250,5 +312,7 @@ def test_levels_and_regions_that_do_not_exist(tmp_path):
     write(tmp_path / "a.ome.zarr")
     with pytest.raises(InvalidArgumentError, match="level 1 is asked for, it has 0 to 0"):
         read_labels(tmp_path / "a.ome.zarr", 1)
+    with pytest.raises(InvalidArgumentError, match="level -1 is asked for"):
+        read_judgeable(tmp_path / "a.ome.zarr", -1)
     with pytest.raises(InvalidArgumentError, match="not within the 90 x 130"):
         read_labels(tmp_path / "a.ome.zarr", 0, Region(0, 91, 0, 4))

@@ -13,7 +13,7 @@ from msc_vision.batch.field import FieldTask, Tiling, score_field
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.images import content_sha256
-from msc_vision.io.labels import read_labels
+from msc_vision.io.labels import is_within_judgeable, read_judgeable, read_labels
 from msc_vision.records import ManifestRow, Region
 from msc_vision.segmentation.cells import CellSettings
 from msc_vision.segmentation.fusion import DoubtSettings, Opinion, Probabilities, doubt, probabilities
@@ -199,6 +199,22 @@ def test_tiles_and_their_order_change_nothing(image, tmp_path):
     assert turned == whole
     assert content_sha256(outs[1] / "f.npy") == content_sha256(outs[0] / "f.npy")
     assert not list(outs[1].glob(".maps-*"))
+
+
+def test_tiles_change_nothing_where_only_a_part_is_judged(image, tmp_path):
+    import tifffile
+
+    framed = np.pad(tifffile.imread(image), ((90, 60), (70, 40)))
+    tifffile.imwrite(tmp_path / "framed.tif", framed)
+    pipeline, tiles = load_pipeline("default"), Tiling(whole_px=1, tile_px=1024)
+    whole = scored(tmp_path / "framed.tif", pipeline, tmp_path, pixel_size_um=1.0)
+    judgeable = read_judgeable(tmp_path / "f.ome.zarr")
+    assert whole.status == "scored", whole.reason
+    assert 50 < whole.judgeable_percent < 95
+    assert whole.judgeable_percent == pytest.approx(100 * judgeable.mean())
+    assert is_within_judgeable(tmp_path / "f.ome.zarr")
+    assert scored(tmp_path / "framed.tif", pipeline, tmp_path, tiles, pixel_size_um=1.0) == whole
+    np.testing.assert_array_equal(read_judgeable(tmp_path / "f.ome.zarr"), judgeable)
 
 
 def test_labels_and_foreground_agree_with_the_score(image, pipeline, tmp_path):

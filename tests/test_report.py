@@ -1,8 +1,11 @@
 """The page of a run: everything is named, nothing is hidden, nothing comes from the network, names stay names."""
 
 import re
+import shutil
+from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,12 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
 from msc_vision.io.labels import write_labels
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
-from msc_vision.report.fields import read_small
+from msc_vision.report.fields import field_picture, read_small
 from msc_vision.report.gallery import Gallery, fill_gallery, picture_size, typical_fields
 from msc_vision.report.ladder import draw_ladder
 from msc_vision.report.load import load_run
@@ -359,7 +363,7 @@ def stored(folder, n_layers, n_fields):
             image, labels = folder / f"{number}_{i}.tif", folder / f"{number}_{i}.ome.zarr"
             tifffile.imwrite(image, rng.integers(0, 4000, (512, 512)).astype(np.uint16))
             mask = np.kron(rng.random((32, 32)) < 0.4, np.ones((16, 16), bool))
-            write_labels(labels, mask, mask.astype(np.int32), 0.65, 1, (512, 512))
+            write_labels(labels, mask, mask.astype(np.int32), np.ones_like(mask), 0.65, 1, (512, 512))
             entry = field(i, number, float(rng.uniform(20, 80)))
             fields.append(replace(entry, key=f"{number}-{i}", image=image, labels=labels))
         layers.append(layer(number, *fields))
@@ -379,6 +383,38 @@ def test_a_field_whose_image_is_gone_has_no_picture_but_keeps_its_number(tmp_pat
     gallery = fill_gallery(run)
     assert len(gallery.scored) == 2
     assert run.fields[0].path.rsplit("/")[-1] in page_of(run, gallery)[1]
+
+
+def half_judged(folder):
+    """A field of 1200 x 600 of which the left half was judged, and its image does not show why."""
+    tifffile.imwrite(folder / "a.tif", np.random.default_rng(0).integers(0, 4000, (1200, 600)).astype(np.uint16))
+    judgeable = np.zeros((1200, 600), bool)
+    judgeable[:, :300] = True
+    mask = np.zeros_like(judgeable)
+    mask[200:600, 100:250] = True
+    write_labels(folder / "a.ome.zarr", mask, mask.astype(np.int32), judgeable, 0.65, 1, mask.shape)
+    return field(1, image=folder / "a.tif", labels=folder / "a.ome.zarr", judgeable_percent=50.0)
+
+
+def shown_overlay(entry):
+    """Return the values of the palette that the page shows over a field."""
+    encoded = field_picture(entry, 400, 200_000).overlay.partition("base64,")[2]
+    return np.asarray(Image.open(BytesIO(b64decode(encoded))))
+
+
+def test_a_picture_veils_what_the_labels_say_was_not_judged(tmp_path):
+    overlay = shown_overlay(half_judged(tmp_path))
+    assert overlay.shape == (400, 200)
+    assert set(np.unique(overlay[:, 101:])) == {VEIL, HATCH}
+    assert set(np.unique(overlay[:, :99])) == {CLEAR, CASING, FOUND}
+
+
+def test_labels_of_an_older_version_draw_a_field_only_if_all_of_it_was_judged(tmp_path):
+    entry = half_judged(tmp_path)
+    shutil.rmtree(tmp_path / "a.ome.zarr" / "labels" / "judgeable")
+    with pytest.raises(InvalidDataError, match="does not say what was judged"):
+        field_picture(entry, 400, 200_000)
+    assert FOUND in shown_overlay(replace(entry, judgeable_percent=100.0))
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from msc_vision.batch.run import run_folder
 from msc_vision.batch.store import canonical_sha256, file_sha256
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.io.labels import labels_sha256, read_labels, write_labels
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,22 @@ def test_all_damage_is_named_at_once(out):
 def test_fields_that_contradict_themselves_are_named(out, columns, message):
     edit_fields(out, **columns)
     assert any(__import__("re").search(message, found) for found in errors(out)), errors(out)
+
+
+def test_cells_where_nothing_was_judged_are_named(out):
+    labels = pq.ParquetFile(out / "fields.parquet").read()["labels"][0].as_py()
+    foreground, instances, meta = read_labels(out / labels)
+    digest = write_labels(out / labels, foreground, instances, ~foreground, 1.24, 1, meta.image_shape)
+    edit_fields(out, labels_sha256=digest)
+    assert errors(out) == [f"error: {labels}: Cells are marked where nothing was judged."]
+
+
+def test_labels_that_do_not_say_what_was_judged_are_named(out):
+    labels = pq.ParquetFile(out / "fields.parquet").read()["labels"][0].as_py()
+    shutil.rmtree(out / labels / "labels" / "judgeable")
+    edit_fields(out, labels_sha256=labels_sha256(out / labels))
+    (found,) = errors(out)
+    assert "it does not say what was judged" in found
 
 
 def test_a_changed_setting_breaks_the_seal_of_the_record(out):

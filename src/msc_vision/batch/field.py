@@ -210,7 +210,8 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
         labels, objects, seen = look.labels, look.objects, look.opinion
     digest = None
     if task.labels_path is not None:
-        digest = write_labels(task.labels_path, labels > 0, labels, frame.pixel_size_um, frame.factor, frame.info.shape)
+        images = labels > 0, labels, judged.view(np.bool_)
+        digest = write_labels(task.labels_path, *images, frame.pixel_size_um, frame.factor, frame.info.shape)
     counted = _counted(task, objects, n_judgeable, n_contrast, seen, digest)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
@@ -362,12 +363,12 @@ def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], t
 
         def segment(region: Region) -> tuple[TileParts, int]:
             foreground, judged = masked(region)
-            writer.write_tile(region, foreground.view(np.bool_), None)
+            writer.write_tile(region, foreground.view(np.bool_), None, judged.view(np.bool_))
             return tile_parts(foreground, region, width)[0], cv2.countNonZero(judged)
 
         def number(region: Region, lookup: NDArray[np.int32]) -> None:
             foreground = writer.read_foreground(region)
-            writer.write_tile(region, None, lookup[label_parts(foreground.view(np.uint8))])
+            writer.write_tile(region, None, lookup[label_parts(foreground.view(np.uint8))], None)
 
         found = list(tile_map(segment, tiles))
         objects = joined([parts for parts, _ in found])

@@ -125,7 +125,7 @@ class NetworkField:
 
                     def number(region: Region, lookup: NDArray[np.int32]) -> None:
                         labels = lookup[split(region)[1]]
-                        writer.write_tile(region, labels > 0, labels)
+                        writer.write_tile(region, labels > 0, labels, judged(region).view(np.bool_))
 
                     for _ in tile_map(number, tiles, objects.lookups):
                         pass

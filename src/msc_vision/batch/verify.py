@@ -31,6 +31,7 @@ from msc_vision.batch.store import (
 )
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import content_sha256
+from msc_vision.io.labels import is_within_judgeable
 from msc_vision.records import Complaint
 from msc_vision.statistics.rollup import LayerEstimate
 
@@ -57,9 +58,9 @@ def verify_run(path: Path) -> tuple[Complaint, ...]:
     """Return everything that is wrong with a run folder, worst first; nothing is written.
 
     Checked: the schemas of the JSON files and the columns of the tables; the hash of every result; labels by their
-    content; files that are missing or belong to no field; counts, states and figures that contradict each other; and
-    whether the raw images, where they can be reached, are those that were scored. Images that cannot be reached are
-    warnings.
+    content, and that they mark cells only where the field was judged; files that are missing or belong to no field;
+    counts, states and figures that contradict each other; and whether the raw images, where they can be reached, are
+    those that were scored. Images that cannot be reached are warnings.
 
     Raises
     ------
@@ -255,6 +256,16 @@ def _check_labels(path: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Com
             continue  # said by the hash check
         if _content(path / name) != sha256:
             yield _error("The labels were changed after the run: they do not have their labels_sha256.", name)
+        else:
+            yield from _check_judged(path, name)
+
+
+def _check_judged(path: Path, name: str) -> Iterator[Complaint]:
+    try:
+        if not is_within_judgeable(path / name):
+            yield _error("Cells are marked where nothing was judged.", name)
+    except InvalidDataError as err:
+        yield _error(f"The labels cannot be checked: {err}", name)
 
 
 def _check_images(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[Complaint]:

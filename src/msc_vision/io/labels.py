@@ -1,10 +1,11 @@
-"""Foreground and instances as OME-Zarr 0.5 (Zarr v3), written whole or tile by tile, in one piece or not at all.
+"""Foreground, instances and what was judged as OME-Zarr 0.5 (Zarr v3), written whole or by tiles, or not at all.
 
-A store ``<key>.ome.zarr`` is a group with ``labels/foreground`` (uint8, 0 or 1) and ``labels/instances`` (int32, 0 =
-background). Both are multiscale: level 0 has the working resolution (the native image binned by ``factor``), each
-further level takes every second pixel of the one before (labels are names, so they are picked, never averaged) until
-both sides are at most 256 pixels. The root lists the foreground as its image, so that a viewer opens it with both
-overlays. ``factor`` and the native shape stand in the attributes, for `to_native`.
+A store ``<key>.ome.zarr`` is a group with ``labels/foreground`` (uint8, 0 or 1), ``labels/instances`` (int32, 0 =
+background) and ``labels/judgeable`` (uint8, 1 = was judged). All are multiscale: level 0 has the working resolution
+(the native image binned by ``factor``), each further level takes every second pixel of the one before (labels are
+names, so they are picked, never averaged) until both sides are at most 256 pixels. The root lists the foreground as its
+image, so that a viewer opens it with all overlays. ``factor`` and the native shape stand in the attributes, for
+`to_native`.
 
 Metadata and chunks are written directly: zarr-python reads them (a test proves it), but its own way of writing takes
 four to five times as long. Chunks lie beside their metadata (separator "."), because making the
@@ -20,6 +21,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -33,8 +35,12 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.images import content_sha256
 from msc_vision.records import Region
 
-Kind = Literal["foreground", "instances"]
-DTYPES: Mapping[Kind, np.dtype[Any]] = {"foreground": np.dtype("<u1"), "instances": np.dtype("<i4")}
+Kind = Literal["foreground", "instances", "judgeable"]
+DTYPES: Mapping[Kind, np.dtype[Any]] = {
+    "foreground": np.dtype("<u1"),
+    "instances": np.dtype("<i4"),
+    "judgeable": np.dtype("<u1"),
+}
 CHUNK_PX = 1024
 SMALLEST_LEVEL_PX = 256
 ZSTD_LEVEL = 1  # twice as fast as the default, 1 % larger on label images
@@ -78,6 +84,7 @@ def write_labels(
     path: Path | str,
     foreground: NDArray[np.bool_],
     labels: NDArray[np.int32],
+    judgeable: NDArray[np.bool_],
     pixel_size_um: float | None,
     factor: int,
     image_shape: tuple[int, int],
@@ -92,6 +99,8 @@ def write_labels(
         True where a pixel belongs to a cell, at working resolution.
     labels : (Y, X) int32 array
         Instances, 0 = background, same shape.
+    judgeable : (Y, X) bool array
+        True where the field was judged, same shape.
     pixel_size_um : float or None
         Of the native image; None when it is not known.
     factor : int
@@ -106,12 +115,11 @@ def write_labels(
     OutputError
         If the store cannot be written; nothing is left behind.
     """
-    _check_pair(foreground, labels)
-    height, width = foreground.shape
+    images: dict[Kind, NDArray[Any]] = {"foreground": foreground, "instances": labels, "judgeable": judgeable}
+    height, width = _common_shape(images)
     meta = LabelsMeta((height, width), _as_shape(image_shape), factor, pixel_size_um)
     files = dict(_metadata_files(Path(path).name, meta))
-    pixels: dict[Kind, NDArray[Any]] = {"foreground": foreground.view(np.uint8), "instances": labels}
-    for kind, image in pixels.items():
+    for kind, image in images.items():
         for level in range(len(meta.level_shapes())):
             files.update(_chunk_files(f"labels/{kind}/{level}", image, DTYPES[kind]))
             image = image[::2, ::2]  # noqa: PLW2901
@@ -155,16 +163,47 @@ def read_labels(
     """
     path = Path(path)
     meta = read_meta(path)
-    shapes = meta.level_shapes()
-    if not 0 <= level < len(shapes):
-        raise InvalidArgumentError(f"{path}: level {level} is asked for, it has 0 to {len(shapes) - 1}.")
-    height, width = shapes[level]
-    region = region or Region(0, height, 0, width)
-    if not (0 <= region.y0 < region.y1 <= height and 0 <= region.x0 < region.x1 <= width):
-        raise InvalidArgumentError(f"{path}: {region} is not within the {height} x {width} pixels of level {level}.")
-    foreground = _read_region(path, "foreground", level, shapes[level], region)
-    instances = _read_region(path, "instances", level, shapes[level], region)
+    shape, region = _asked(path, meta, level, region)
+    foreground = _read_region(path, "foreground", level, shape, region)
+    instances = _read_region(path, "instances", level, shape, region)
     return foreground.view(np.bool_), instances, meta
+
+
+def read_judgeable(path: Path | str, level: int = 0, region: Region | None = None) -> NDArray[np.bool_]:
+    """Return where a field was judged, (Y, X) bool, of a store or of a region of a level.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the level or region does not exist.
+    InvalidDataError
+        If a chunk is missing or damaged, or the store does not say what was judged, as those of older versions do not.
+    """
+    path = Path(path)
+    shape, region = _asked(path, read_meta(path), level, region)
+    _check_says_judgeable(path)
+    return _read_region(path, "judgeable", level, shape, region).view(np.bool_)
+
+
+def is_within_judgeable(path: Path | str) -> bool:
+    """Return whether all foreground of a store lies where the field was judged; one chunk at a time is in memory.
+
+    Raises
+    ------
+    InvalidDataError
+        As by `read_judgeable`.
+    """
+    path = Path(path)
+    shape = read_meta(path).shape
+    _check_says_judgeable(path)
+    kinds: tuple[Kind, Kind] = ("foreground", "judgeable")
+    for y, x in _chunk_grid(shape):
+        foreground, judgeable = (
+            _read_chunk(path, f"labels/{kind}/0/c.{y}.{x}", DTYPES[kind], _chunk_shape(shape)) for kind in kinds
+        )
+        if (foreground > judgeable).any():
+            return False
+    return True
 
 
 def to_native(labels: NDArray[Any], factor: int, shape: tuple[int, int]) -> NDArray[Any]:
@@ -211,16 +250,20 @@ class LabelsWriter:
     ) -> None:
         self._path = Path(path)
         self.meta = LabelsMeta(_as_shape(shape), _as_shape(image_shape), factor, pixel_size_um)
-        self._written: dict[Kind, set[str]] = {"foreground": set(), "instances": set()}
+        self._written: dict[Kind, set[str]] = {kind: set() for kind in DTYPES}
         self._lock = Lock()
         self._folder = _temporary(self._path, "tmp")
         with _output_errors(self._path):
             self._folder.mkdir()
 
     def write_tile(
-        self, region: Region, foreground: NDArray[np.bool_] | None, labels: NDArray[np.int32] | None
+        self,
+        region: Region,
+        foreground: NDArray[np.bool_] | None,
+        labels: NDArray[np.int32] | None,
+        judgeable: NDArray[np.bool_] | None,
     ) -> None:
-        """Write the masks of an aligned region; either may be None and follow in a later call.
+        """Write the masks of an aligned region; each may be None and follow in a later call.
 
         Raises
         ------
@@ -230,14 +273,17 @@ class LabelsWriter:
             If it cannot be written.
         """
         self._check_aligned(region)
-        given: dict[Kind, NDArray[Any] | None] = {"foreground": foreground, "instances": labels}
+        given: dict[Kind, NDArray[Any] | None] = {
+            "foreground": foreground,
+            "instances": labels,
+            "judgeable": judgeable,
+        }
         for kind, image in given.items():
             if image is None:
                 continue
             _check_image(kind, image, region.shape)
             first = region.y0 // CHUNK_PX, region.x0 // CHUNK_PX
-            pixels = image.view(np.uint8) if kind == "foreground" else image
-            self._write(kind, 0, dict(_chunk_files(self._at(kind, 0), pixels, DTYPES[kind], first, self.meta.shape)))
+            self._write(kind, 0, dict(_chunk_files(self._at(kind, 0), image, DTYPES[kind], first, self.meta.shape)))
 
     def read_foreground(self, region: Region) -> NDArray[np.bool_]:
         """Return the foreground that was written for a region, before its instances are."""
@@ -315,16 +361,18 @@ def _as_shape(shape: tuple[int, int]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _check_pair(foreground: NDArray[Any], labels: NDArray[Any]) -> None:
-    if foreground.ndim != 2:
-        raise InvalidArgumentError(f"A mask is (Y, X); this one has shape {foreground.shape}.")
-    height, width = foreground.shape
-    _check_image("foreground", foreground, (height, width))
-    _check_image("instances", labels, (height, width))
+def _common_shape(images: Mapping[Kind, NDArray[Any]]) -> tuple[int, int]:
+    """Return the shape that the images of a store share."""
+    shape = images["foreground"].shape
+    if len(shape) != 2:
+        raise InvalidArgumentError(f"A mask is (Y, X); this one has shape {shape}.")
+    for kind, image in images.items():
+        _check_image(kind, image, shape)
+    return shape
 
 
 def _check_image(kind: Kind, image: NDArray[Any], shape: tuple[int, int]) -> None:
-    dtype = np.dtype(bool) if kind == "foreground" else np.dtype(np.int32)
+    dtype = np.dtype(np.int32 if kind == "instances" else np.bool_)
     if image.dtype != dtype or image.shape != shape:
         raise InvalidArgumentError(f"{kind} must be {dtype} of shape {shape}; got {image.dtype} of {image.shape}.")
 
@@ -351,11 +399,44 @@ def _chunk_files(
     chunk = _chunk_shape(whole or (height, width))
     for y, x in _chunk_grid((height, width)):
         block = image[y * CHUNK_PX : (y + 1) * CHUNK_PX, x * CHUNK_PX : (x + 1) * CHUNK_PX]
-        if block.shape != chunk:  # Zarr pads the chunks at the lower and right edge
-            block = np.pad(block, [(0, full - n) for full, n in zip(chunk, block.shape, strict=True)])
-        contiguous = np.ascontiguousarray(block, dtype=dtype)
-        encoded = imagecodecs.zstd_encode(contiguous.data, level=ZSTD_LEVEL)  # type: ignore[arg-type]
-        yield f"{at}/c.{first[0] + y}.{first[1] + x}", bytes(encoded)
+        value = block[0, 0]
+        if (block[0] == value).all() and (block == value).all():
+            encoded = _encoded_constant(int(value), block.shape, dtype, chunk)
+        else:
+            encoded = _encoded(block, dtype, chunk)
+        yield f"{at}/c.{first[0] + y}.{first[1] + x}", encoded
+
+
+@lru_cache(maxsize=64)
+def _encoded_constant(value: int, shape: tuple[int, int], dtype: np.dtype[Any], chunk: tuple[int, int]) -> bytes:
+    """Return the bytes of a chunk of one value; most fields are judged all over, and encoding is most of the work."""
+    return _encoded(np.full(shape, value, dtype), dtype, chunk)
+
+
+def _encoded(block: NDArray[Any], dtype: np.dtype[Any], chunk: tuple[int, int]) -> bytes:
+    if block.shape != chunk:  # Zarr pads the chunks at the lower and right edge
+        block = np.pad(block, [(0, full - n) for full, n in zip(chunk, block.shape, strict=True)])
+    contiguous = np.ascontiguousarray(block, dtype=dtype)
+    return bytes(imagecodecs.zstd_encode(contiguous.data, level=ZSTD_LEVEL))  # type: ignore[arg-type]
+
+
+def _asked(path: Path, meta: LabelsMeta, level: int, region: Region | None) -> tuple[tuple[int, int], Region]:
+    """Return the shape of a level and the region of it that is asked for, all of it by default."""
+    shapes = meta.level_shapes()
+    if not 0 <= level < len(shapes):
+        raise InvalidArgumentError(f"{path}: level {level} is asked for, it has 0 to {len(shapes) - 1}.")
+    height, width = shapes[level]
+    region = region or Region(0, height, 0, width)
+    if not (0 <= region.y0 < region.y1 <= height and 0 <= region.x0 < region.x1 <= width):
+        raise InvalidArgumentError(f"{path}: {region} is not within the {height} x {width} pixels of level {level}.")
+    return shapes[level], region
+
+
+def _check_says_judgeable(path: Path) -> None:
+    if not (path / "labels" / "judgeable").is_dir():
+        raise InvalidDataError(
+            f"{path}: it does not say what was judged, as an older version wrote it; score it again."
+        )
 
 
 def _read_region(path: Path, kind: Kind, level: int, shape: tuple[int, int], region: Region) -> NDArray[Any]:

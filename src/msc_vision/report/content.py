@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.records import FieldStatus, LayerState, PlaneChoice
 
 
@@ -29,7 +28,6 @@ class FieldEntry:
     judgeable_percent: float | None = None
     judgeable_area_mm2: float | None = None
     pixel_size_um: float | None = None
-    working_factor: int | None = None
     flags: tuple[str, ...] = ()
     image: Path | None = None
     labels: Path | None = None
@@ -99,10 +97,7 @@ class VesselEntry:
 
 @dataclass(frozen=True, slots=True)
 class RunContent:
-    """A run folder, ready to be shown.
-
-    ``provenance`` are pairs of label and value; with ``artefacts``, pictures show what was not judged.
-    """
+    """A run folder, ready to be shown; ``provenance`` are pairs of label and value."""
 
     folder: Path
     title: str
@@ -114,7 +109,6 @@ class RunContent:
     finished_at: str | None = None
     images_folder: str | None = None
     provenance: tuple[tuple[str, str], ...] = ()
-    artefacts: ArtefactSettings | None = None
 
     @property
     def fields(self) -> tuple[FieldEntry, ...]:

@@ -8,12 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.errors import UndefinedResultError
-from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.io.images import FieldImage, open_image
-from msc_vision.io.labels import read_labels, read_meta
+from msc_vision.io.labels import read_judgeable, read_labels, read_meta
 from msc_vision.records import PlaneChoice, Region
 from msc_vision.report.content import FieldEntry
-from msc_vision.report.judged import judged_area
 from msc_vision.report.pictures import Picture, fit, found_overlay, make_picture, shown_shape
 
 STRIP_PIXELS = 16_000_000
@@ -62,10 +60,8 @@ def _shrunk(image: FieldImage, step: int) -> NDArray[np.float32]:
     return np.concatenate(strips)
 
 
-def field_picture(
-    entry: FieldEntry, longest_px: int, budget_bytes: int, artefacts: ArtefactSettings | None = None
-) -> Picture:
-    """Return the picture of one field of a run: outlines if it was scored, the bare image otherwise.
+def field_picture(entry: FieldEntry, longest_px: int, budget_bytes: int) -> Picture:
+    """Return the picture of one field of a run: the bare image, and if it was scored outlines and what was not judged.
 
     Parameters
     ----------
@@ -73,13 +69,12 @@ def field_picture(
         The field.
     longest_px, budget_bytes
         Longer side of the picture, and what it may weigh encoded.
-    artefacts
-        Settings of the run; with them, what was not judged is veiled.
 
     Raises
     ------
     InvalidDataError
-        If the image or its labels cannot be read.
+        If the image or its labels cannot be read, or the field was judged in part and its labels do not say where, as
+        those of older versions do not.
     UndefinedResultError
         If the run does not say where the image lies.
     """
@@ -89,7 +84,7 @@ def field_picture(
     shape = (small.gray.shape[0], small.gray.shape[1])
     overlay = None
     if entry.labels is not None:
-        overlay = found_overlay(_foreground(entry.labels, shape), _judged(entry, shape, artefacts))
+        overlay = _overlay(entry.labels, shape, entry.judgeable_percent)
     pixel_size = entry.pixel_size_um
     return make_picture(
         small.gray,
@@ -99,19 +94,10 @@ def field_picture(
     )
 
 
-def _foreground(labels: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the foreground of a field from the coarsest level that still has the pixels of the picture."""
+def _overlay(labels: Path, shape: tuple[int, int], judgeable_percent: float | None) -> NDArray[np.uint8]:
+    """Return outlines and unjudged area, from the coarsest level that still has the pixels of the picture."""
     levels = read_meta(labels).level_shapes()
     level = max(i for i, (height, _) in enumerate(levels) if i == 0 or height >= shape[0])
     foreground, _, _ = read_labels(labels, level)
-    return fit(foreground, shape)
-
-
-def _judged(entry: FieldEntry, shape: tuple[int, int], artefacts: ArtefactSettings | None) -> NDArray[np.bool_] | None:
-    """Return what of a field was judged; None if that is all of it, or not to be found out."""
-    is_partial = entry.judgeable_percent is not None and entry.judgeable_percent < FULLY_JUDGED_PERCENT
-    if artefacts is None or not is_partial or entry.working_factor is None or entry.image is None:
-        return None
-    with open_image(entry.image, entry.plane) as image:
-        judged = judged_area(image, artefacts, pixel_size_um=entry.pixel_size_um, working_factor=entry.working_factor)
-    return fit(judged, shape)
+    is_partial = judgeable_percent is not None and judgeable_percent < FULLY_JUDGED_PERCENT
+    return found_overlay(fit(foreground, shape), fit(read_judgeable(labels, level), shape) if is_partial else None)

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from msc_vision.errors import MscVisionError
-from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.report.content import FieldEntry, LayerEntry, RunContent
 from msc_vision.report.fields import field_picture
 from msc_vision.report.pictures import Picture
@@ -67,7 +66,7 @@ def fill_gallery(content: RunContent, max_pictures: int = MAX_PICTURES) -> Galle
     wishes = [wish for entry in layers for wish in typical_fields(entry, per_layer)][:room]
     longest, budget = picture_size(len(wishes) + len(troubled))
     with ThreadPoolExecutor(max_workers=2) as pool:
-        drawn = list(pool.map(lambda wish: _draw(wish, longest, budget, content.artefacts), [*wishes, *troubled]))
+        drawn = list(pool.map(lambda wish: _draw(wish, longest, budget), [*wishes, *troubled]))
     scored, not_judged = drawn[: len(wishes)], drawn[len(wishes) :]
     n_scored = sum(len(entry.scored) for entry in layers)
     note = None
@@ -96,10 +95,10 @@ def picture_size(n_pictures: int) -> tuple[int, int]:
     return min(max(longest, LONGEST_PX[0]), LONGEST_PX[1]), budget
 
 
-def _draw(wish: _Wish, longest_px: int, budget_bytes: int, artefacts: ArtefactSettings | None) -> ShownField | None:
+def _draw(wish: _Wish, longest_px: int, budget_bytes: int) -> ShownField | None:
     field = wish.field
     try:
-        picture = field_picture(field, longest_px, budget_bytes, artefacts)
+        picture = field_picture(field, longest_px, budget_bytes)
     except (MscVisionError, OSError) as err:
         logger.warning("No picture of %s: %s", field.path, err)
         return None

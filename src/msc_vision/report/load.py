@@ -1,21 +1,15 @@
 """Read a run folder into what its report says."""
 
 import json
-import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from msc_vision.errors import InvalidDataError
-from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.records import PlaneChoice
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
 from msc_vision.vessels import Catalogue, load_catalogue
-
-logger = logging.getLogger(__name__)
 
 COMPLETE_STATES = ("done", "done-with-failures")
 NEEDED = ("run.json", "fields.parquet", "layers.parquet", "vessels.json")
@@ -95,17 +89,7 @@ def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunC
         finished_at=record["timing"]["finished_at"],
         images_folder=record["images_folder"],
         provenance=_provenance(record, vessels),
-        artefacts=_artefacts(record),
     )
-
-
-def _artefacts(record: Mapping[str, Any]) -> ArtefactSettings | None:
-    """Return how the run decided what is judged; None if another version of the software wrote it in another way."""
-    try:
-        return ArtefactSettings.model_validate(record["settings"]["pipeline"]["content"]["artefacts"])
-    except ValidationError as err:
-        logger.warning("The judged area is not drawn: %d settings are unknown to this version.", err.error_count())
-        return None
 
 
 def _title(vessels: Sequence[VesselEntry]) -> str:
@@ -131,7 +115,6 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
         judgeable_percent=row["judgeable_percent"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
         pixel_size_um=row["pixel_size_um"],
-        working_factor=row["working_factor"],
         flags=tuple(row["flags"] or ()),
         image=images / row["path"],
         labels=run / row["labels"] if row["labels"] else None,
