@@ -1,4 +1,4 @@
-"""Measure and write down: ``python -m benchmarks [PART ...]``; no part means all of them."""
+"""Measure and write down: ``python -m benchmarks [PART ...]``; no part means all but those that train (ablation)."""
 
 import argparse
 import importlib
@@ -16,10 +16,11 @@ GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part of the benchmarks: its module, and the page that shows it."""
+    """One part of the benchmarks: its module, the page that shows it, and whether it runs without being named."""
 
     module: str
     page: Path
+    is_usual: bool = True
 
     def measure(self, setup: Setup) -> Section:
         """Measure; only now its libraries are loaded, which torch makes slow."""
@@ -38,6 +39,7 @@ PARTS: Mapping[str, Part] = {
     "network-speed": Part("network_speed", NETWORK),
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),
+    "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 
 
@@ -62,7 +64,7 @@ def main() -> int:
     setup = Setup(tuple(arguments.pipelines), sets, arguments.trial)
     sections: dict[str, Section] = {}
     where = environment()
-    for name in arguments.parts or PARTS:
+    for name in arguments.parts or [name for name, part in PARTS.items() if part.is_usual]:
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         sections[name] = PARTS[name].measure(setup)
         print(sections[name].text(), flush=True)

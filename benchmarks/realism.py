@@ -34,6 +34,8 @@ PER_SOURCE = 60  # patches of each real source
 PER_PICTURE = 12  # and at most of one picture: more would show the same cells again
 N_SYNTHETIC = 240
 SEED = 11
+SHEET = Path(__file__).parent / ".cache" / "real-and-synthetic.png"
+"""Never part of the repository: real pictures stay where they are."""
 # wound_cellprofiler_bsd holds the pictures of woundhealing_cellprofiler at half size: one source, read once
 SOURCES: Mapping[str, float] = {  # folder, and what its pictures are scaled by to come near 1 µm per pixel
     "usiigaci_t98g": 0.867,
@@ -77,6 +79,8 @@ def measure(_: Setup) -> Section:
             rows.append(_compared(f"*{name} against the other real sources*", part, rest, real))
     rows.append(_compared("*two halves of the real pictures*", *_halves(real), real))
     intro = INTRO.format(n_real=len(real.features), n_sources=len(sources), n_synthetic=N_SYNTHETIC)
+    SHEET.parent.mkdir(exist_ok=True)
+    cv2.imwrite(str(SHEET), side_by_side())
     main = table(("set", "Fréchet distance", "told apart (%)", *(f"by {g} alone (%)" for g in GROUPS)), rows)
     return Section(" ".join(intro.split()), tables=(main, _give_aways(made["plain"], real)), figures=_figures(rows))
 
@@ -148,10 +152,29 @@ def contact_sheet(*, is_plain: bool, rows: int = 4, columns: int = 5) -> NDArray
         line = []
         for seed in range(row * columns, (row + 1) * columns):
             image = synthetic_picture(np.random.default_rng([SEED + 1, seed]), seed, is_plain=is_plain)
-            low, high = np.percentile(image, (0.3, 99.7))
-            line.append(np.clip(255 * (image - low) / max(high - low, 1e-3), 0, 255).astype(np.uint8))
+            line.append(_stretched(image))
         lines.append(np.hstack(line))
     return np.vstack(lines)
+
+
+def side_by_side(columns: int = 6) -> NDArray[np.uint8]:
+    """Return a row of each real source and rows of synthetic patches, each stretched to its own greys."""
+    rng = np.random.default_rng(SEED)
+    real = [[patch for _, patch in _real_patches(name, scale)] for name, scale in SOURCES.items()]
+    made = [[patch for _, patch in _synthetic_patches(is_plain=is_plain)] for is_plain in (True, False)]
+    lines = [_line(patches, columns, rng) for patches in (*real, *made, *made)]
+    bar = np.full((6, lines[0].shape[1]), 255, np.uint8)
+    return np.vstack([*lines[: len(real)], bar, *lines[len(real) :]])
+
+
+def _line(patches: Sequence[FloatArray], columns: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    chosen = rng.permutation(len(patches))[:columns]
+    return np.hstack([_stretched(patches[int(i)]) for i in chosen])
+
+
+def _stretched(image: FloatArray) -> NDArray[np.uint8]:
+    low, high = np.percentile(image, (0.3, 99.7))
+    return np.clip(255 * (image - low) / max(high - low, 1e-3), 0, 255).astype(np.uint8)
 
 
 def _described(patches: Iterator[tuple[int, FloatArray]]) -> Patches:

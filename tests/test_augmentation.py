@@ -112,7 +112,7 @@ def test_batches_do_not_depend_on_how_many_threads_make_them():
 def test_targets_come_in_the_order_of_the_maps():
     batch = BatchMaker((Part("d", 1, (disc_item(),)),), TRAINING, STILL)(0)
     assert batch.targets.shape == (2, len(MAPS), 64, 64)
-    assert batch.valid.tolist() == [[1, 1, 1, 0, 0, 0]] * 2
+    assert batch.valid.tolist() == [[1, 0, 1, 0, 0, 0]] * 2
     assert int(batch.judged.min()) == 255
     inside = batch.targets[:, MAPS.index("core")] > 0
     assert bool((batch.targets[:, 0][inside] > 0).all())
@@ -147,7 +147,27 @@ def test_what_the_truth_does_not_know_cannot_be_wrong():
     answers[:, :, :16] *= -1
     judged[:, :, :16] = 0
     valid[0, MAPS.index("debris")] = 0
+    valid[:, MAPS.index("obscured")] = 0
     assert max(float(loss) for loss in map_losses(answers, targets, judged, valid).values()) < 0.01
+
+
+def test_what_a_person_outlined_is_not_obscured_and_elsewhere_nobody_knows():
+    targets, judged, valid = case()
+    obscured = MAPS.index("obscured")
+    targets[:, obscured] = 0
+    valid[:, obscured] = 0
+    answers = perfect(targets)
+    answers[:, obscured][targets[:, 0] == 0] = 12.0
+    assert float(map_losses(answers, targets, judged, valid)["obscured"]) < 0.01
+    answers[:, obscured][targets[:, 0] == 1] = 12.0
+    assert float(map_losses(answers, targets, judged, valid)["obscured"]) > 5
+
+
+def test_whether_something_hides_the_surface_is_learned_where_nothing_else_is():
+    targets, judged, valid = case()
+    answers = perfect(targets)
+    answers[:, MAPS.index("obscured")] *= -1
+    assert float(map_losses(answers, targets, torch.zeros_like(judged), valid)["obscured"]) > 5
 
 
 def test_a_guess_of_the_pixel_size_counts_only_where_it_is_known():

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from benchmarks import ablation
 from benchmarks.annotated import aspect_ratios
 from benchmarks.calibration import N_BINS, reliability
 from benchmarks.cultures import FAULTS, changed
@@ -13,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msc_vision.learning.data import picture_uses
-from msc_vision.learning.recipe import TrainRecipe
+from msc_vision.learning.recipe import TrainRecipe, parse_recipe
+from msc_vision.resources import resource_path
 from msc_vision.synth import FieldSettings
 
 # --- calibration -----------------------------------------------------------------------------------------------------
@@ -115,3 +118,15 @@ def test_who_holds_a_set_out_holds_out_what_shows_the_same_cells(tmp_path: Path)
 def test_pictures_that_no_source_names_have_no_use(tmp_path: Path) -> None:
     _list(tmp_path, {"spindles": ["s0"], "few": ["f0"], "other": ["o0"]})
     assert set(picture_uses(_recipe(), tmp_path)) == {"s0", "f0"}
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("variant", ablation.VARIANTS, ids=lambda variant: variant.name)
+def test_no_variant_learns_from_what_it_is_judged_by(variant: ablation.Variant) -> None:
+    shipped = yaml.safe_load(resource_path("models/recipes/culture-2.yaml").read_text(encoding="utf-8"))
+    recipe = parse_recipe(ablation.variant_recipe(shipped, variant), "variant")
+    uses = picture_uses(recipe, ablation.PAIRS.parent)
+    of_apart = {use for name, use in uses.items() if name.startswith(variant.hold_out)}
+    assert of_apart == {"held out"}
+    assert "learned from" in uses.values()
+    assert bool(recipe.paste) == ("paste" in variant.ingredients and ablation.SPINDLES not in variant.hold_out)

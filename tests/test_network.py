@@ -16,11 +16,11 @@ from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable, read_judgeable, read_labels
 from msc_vision.records import ManifestRow, Region
 from msc_vision.segmentation.cells import CellSettings
-from msc_vision.segmentation.fusion import DoubtSettings, Opinion, Probabilities, doubt, probabilities
+from msc_vision.segmentation.fusion import Areas, DoubtSettings, Opinion, Probabilities, doubt, probabilities
 from msc_vision.segmentation.network import predict
 from msc_vision.segmentation.network.field_maps import plan_field
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, CultureNetwork, NetworkShape, know
+from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, know
 from msc_vision.segmentation.network.predict import (
     MARGIN_PX,
     predict_window,
@@ -264,9 +264,48 @@ def sure(expected, n_unsure, strangeness=1.0):
 
 
 def test_a_picture_unlike_the_training_is_flagged():
-    found = doubt(5000, 5000, 10000, sure(5000.0, 0, strangeness=2.5), DoubtSettings())
+    found = doubt(5000, Areas(10000, 0, 5000), sure(5000.0, 0, strangeness=2.5), DoubtSettings())
     assert found.flags == ("strange",)
     assert found.figures["strangeness"] == 2.5
+
+
+def test_a_field_of_which_much_is_hidden_is_flagged_and_the_rest_is_counted():
+    found = doubt(3000, Areas(6000, 4000, 3000), sure(3000.0, 0), DoubtSettings(obscured_percent=30))
+    assert found.flags == ("obscured",)
+    assert found.figures["obscured_percent"] == 40
+    assert found.figures["confluency_contrast_percent"] == 50
+    assert any("Something hides 40 % of the surface" in note for note in found.notes)
+
+
+def test_a_pixel_size_guessed_far_from_the_usual_one_is_flagged():
+    far, near = (
+        Opinion(Probabilities(), 1.0, 2.0, guessed_pixel_size_um=2.6, guessed_ratio=ratio) for ratio in (2.5, 1.9)
+    )
+    assert doubt(0, Areas(100), far, DoubtSettings()).flags == ("pixel-size-doubtful",)
+    assert doubt(0, Areas(100), near, DoubtSettings()).flags == ()
+
+
+def model_that_sees(folder, network, obscured_logit):
+    """Save a network to whose answer for hidden surface a number is added."""
+    biased = CultureNetwork(NetworkShape(widths=(8, 12, 16), n_deep=2))
+    biased.load_state_dict(network.state_dict())
+    first = MAPS.index("obscured") * STRIDE * STRIDE
+    with torch.no_grad():
+        biased.answer.bias[first : first + STRIDE * STRIDE] += obscured_logit
+    config = ModelConfig(id="biased", network=NetworkShape(widths=(8, 12, 16), n_deep=2), canonical_pixel_size_um=0.8)
+    save_model(folder, config, biased, recipe="name: biased\n", card="# biased\n")
+    return load_pipeline(written(folder.parent, model=str(folder)))
+
+
+def test_where_something_hides_the_surface_nothing_is_judged(image, network, tmp_path):
+    clear = scored(image, model_that_sees(tmp_path / "clear", network, -50.0), tmp_path)
+    partly = scored(image, model_that_sees(tmp_path / "partly", network, 0.0), tmp_path)
+    assert clear.quality["obscured_percent"] == 0
+    assert 0 < partly.quality["obscured_percent"] < 100
+    assert partly.judgeable_percent < clear.judgeable_percent
+    blind = scored(image, model_that_sees(tmp_path / "blind", network, 50.0), tmp_path)
+    assert blind.status == "failed"
+    assert "no judgeable pixel" in blind.reason
 
 
 def test_strangeness_is_distance_in_spreads_of_the_training():
@@ -279,14 +318,14 @@ def test_strangeness_is_distance_in_spreads_of_the_training():
 
 
 def test_methods_that_disagree_flag_the_field():
-    found = doubt(8000, 3000, 10000, sure(7900.0, 400), DoubtSettings(disagreement_points=20))
+    found = doubt(8000, Areas(10000, 0, 3000), sure(7900.0, 400), DoubtSettings(disagreement_points=20))
     assert found.flags == ("methods-disagree",)
     assert found.notes == ("The network reads 80 %, local contrast 30 %: look at it.",)
     assert found.figures["confluency_expected_percent"] == 79.0
 
 
 def test_an_unsure_network_flags_the_field():
-    found = doubt(5000, 5000, 10000, sure(5000.0, 3000), DoubtSettings(unsure_percent=15))
+    found = doubt(5000, Areas(10000, 0, 5000), sure(5000.0, 3000), DoubtSettings(unsure_percent=15))
     assert found.flags == ("unsure",)
 
 

@@ -3,11 +3,10 @@
 import csv
 import itertools
 
-import cv2
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
@@ -18,14 +17,8 @@ from msc_vision.learning.prepared import prepare
 from msc_vision.learning.progress import Silent
 from msc_vision.learning.recipe import PasteRecipe, SourceRecipe, ValidationRecipe, load_recipe, parse_recipe
 from msc_vision.learning.sources import annotated_images, group_of
-from msc_vision.learning.targets import (
-    BORDER_PX,
-    area_maps,
-    border_map,
-    core_map,
-    resampled,
-    resampled_labels,
-)
+from msc_vision.learning.targets import area_maps, core_map, resampled, resampled_labels
+from msc_vision.learning.visible import has_bare_surface, hidden_cells
 from msc_vision.segmentation.network.model import MAPS
 from training_cases import disc_field, tiny_recipe, write_data
 
@@ -40,30 +33,6 @@ def collected(recipe, data, workers=1):
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------
-
-
-def slow_border(labels):
-    """Return where two numbers other than 0 lie within an ellipse around a pixel, pixel by pixel."""
-    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (BORDER_PX, BORDER_PX))
-    reach = BORDER_PX // 2
-    out = np.zeros(labels.shape, np.uint8)
-    for y, x in np.ndindex(labels.shape):
-        seen = set()
-        for dy, dx in np.argwhere(window) - reach:
-            if 0 <= y + dy < labels.shape[0] and 0 <= x + dx < labels.shape[1]:
-                seen.add(int(labels[y + dy, x + dx]))
-        out[y, x] = 255 * (len(seen - {0}) > 1)
-    return out
-
-
-@settings(max_examples=20)  # the oracle looks at every pixel
-@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
-def test_borders_lie_where_two_cells_are_near(seed, n_cells):
-    rng = np.random.default_rng(seed)
-    labels = np.zeros((24, 31), np.int32)
-    for number in range(1, n_cells + 1):
-        cv2.circle(labels, (int(rng.integers(31)), int(rng.integers(24))), int(rng.integers(1, 9)), number, -1)
-    np.testing.assert_array_equal(border_map(labels), slow_border(labels))
 
 
 def test_the_core_of_a_bar_is_its_middle_line():
@@ -104,12 +73,46 @@ def test_a_synthetic_field_has_the_truth_of_every_map():
     from msc_vision.synth import FieldSettings, render_field
 
     field = render_field(FieldSettings(height_px=160, width_px=160, confluency_percent=40), 3)
-    made = field_item(field, 1.0)
+    made = field_item(field, 1.0, np.zeros(field.labels.shape, bool))
     assert made.maps.shape == (2, 160, 160, 4)
     assert made.valid == (True,) * len(MAPS)
     np.testing.assert_array_equal(made.maps[0, ..., 0] > 0, field.foreground)
+    assert not made.maps[0, ..., 1].any()
     np.testing.assert_array_equal(made.maps[1, ..., 1] > 0, field.aggregates > 0)
     np.testing.assert_array_equal(made.maps[1, ..., 2] > 0, field.debris > 0)
+
+
+def test_a_wall_is_obscured_and_says_nothing_of_cells():
+    from msc_vision.synth import FieldSettings, render_field
+
+    walled = {"height_px": 192, "width_px": 192, "confluency_percent": 60, "faults": {"wall": 0.3}}
+    field = render_field(FieldSettings.model_validate(walled), 3)
+    made = field_item(field, 1.0, np.zeros(field.labels.shape, bool))
+    assert 0.1 < (~field.judgeable).mean() < 0.6
+    np.testing.assert_array_equal(made.maps[0, ..., 1] > 0, ~field.judgeable)
+    assert not made.maps[0, ..., 3][~field.judgeable].any()
+
+
+def grainy(rng, shape, spread):
+    return (1000 * (1 + spread * rng.standard_normal(shape))).astype(np.float32)
+
+
+def test_a_cell_that_looks_like_the_surface_around_it_teaches_nothing_and_a_rough_one_does():
+    rng = np.random.default_rng(0)
+    picture, labels = grainy(rng, (200, 200), 0.01), np.zeros((200, 200), np.int32)
+    labels[20:80, 20:80], labels[120:180, 120:180] = 1, 2
+    picture[labels == 2] = grainy(rng, (200, 200), 0.05)[labels == 2]
+    np.testing.assert_array_equal(hidden_cells(picture, labels), labels == 1)
+
+
+@pytest.mark.parametrize(("spread", "is_hidden"), [(0.01, True), (0.05, False)])
+def test_a_full_field_is_compared_with_the_same_surface_without_cells(spread, is_hidden):
+    rng = np.random.default_rng(1)
+    labels = np.ones((128, 128), np.int32)
+    bare, full = grainy(rng, labels.shape, 0.01), grainy(rng, labels.shape, spread)
+    assert not has_bare_surface(labels)
+    assert not hidden_cells(full, labels).any()
+    assert hidden_cells(full, labels, bare).all() == is_hidden
 
 
 # --- sets that may be used -------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,7 +33,7 @@ from msc_vision.segmentation.contrast import (
     texture,
     texture_histogram,
 )
-from msc_vision.segmentation.fusion import Doubt, Opinion, doubt
+from msc_vision.segmentation.fusion import Areas, Doubt, Opinion, areas, doubt
 from msc_vision.segmentation.objects import ObjectTable, TileParts, join_parts, label_parts, tile_parts
 
 if TYPE_CHECKING:
@@ -198,21 +197,21 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     counts = texture_histogram(picture, judged)
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
-    n_judgeable, n_contrast = cv2.countNonZero(judged), cv2.countNonZero(foreground)
     network = _network(task, frame, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
     if network is None:
         parts, local = tile_parts(foreground, region, working.shape[1])
         objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
-        labels, seen = objects.lookups[0][local], None
+        labels, seen, opinion = objects.lookups[0][local], areas(judged, judged, foreground), None
     else:
-        look = network.look_whole(native, working, judged)
-        assert look.labels is not None
-        labels, objects, seen = look.labels, look.objects, look.opinion
+        look = network.look_whole(native, working, judged, foreground)
+        assert look.masks is not None
+        labels, judged = look.masks
+        objects, seen, opinion = look.objects, look.areas, look.opinion
     digest = None
     if task.labels_path is not None:
         images = labels > 0, labels, judged.view(np.bool_)
         digest = write_labels(task.labels_path, *images, frame.pixel_size_um, frame.factor, frame.info.shape)
-    counted = _counted(task, objects, n_judgeable, n_contrast, seen, digest)
+    counted = _counted(task, objects, seen, opinion, digest)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
 
@@ -230,18 +229,17 @@ def _network(task: FieldTask, frame: Frame, read_native: Callable[[Region], NDAr
 def _counted(
     task: FieldTask,
     objects: ObjectTable,
-    n_judgeable: int,
-    n_contrast: int,
-    seen: Opinion | None,
+    seen: Areas,
+    opinion: Opinion | None,
     digest: str | None,
 ) -> _Measured:
     """Return what was counted, with the doubts that the network leaves where there is one."""
     n_foreground = int(objects.table["area_px"].sum())
     settings = task.pipeline.network
-    if seen is None or settings is None:
-        return _Measured(n_foreground, n_judgeable, objects, digest)
-    doubts = doubt(n_foreground, n_contrast, n_judgeable, seen, settings.doubt)
-    return _Measured(n_foreground, n_judgeable, objects, digest, doubts)
+    if opinion is None or settings is None:
+        return _Measured(n_foreground, seen.n_judgeable, objects, digest)
+    doubts = doubt(n_foreground, seen, opinion, settings.doubt)
+    return _Measured(n_foreground, seen.n_judgeable, objects, digest, doubts)
 
 
 def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], QualityReport, tuple[str, ...]]:
@@ -351,20 +349,20 @@ def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], t
 
     if target is None:
 
-        def count(region: Region) -> tuple[TileParts, int]:
+        def count(region: Region) -> tuple[TileParts, Areas]:
             foreground, judged = masked(region)
-            return tile_parts(foreground, region, width)[0], cv2.countNonZero(judged)
+            return tile_parts(foreground, region, width)[0], areas(judged, judged, foreground)
 
         found = list(tile_map(count, tiles))
         objects = joined([parts for parts, _ in found])
-        return _counted(tiled.task, objects, sum(n for _, n in found), 0, None, None)
+        return _counted(tiled.task, objects, sum((seen for _, seen in found), start=Areas()), None, None)
 
     with LabelsWriter(target, frame.working_shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
 
-        def segment(region: Region) -> tuple[TileParts, int]:
+        def segment(region: Region) -> tuple[TileParts, Areas]:
             foreground, judged = masked(region)
             writer.write_tile(region, foreground.view(np.bool_), None, judged.view(np.bool_))
-            return tile_parts(foreground, region, width)[0], cv2.countNonZero(judged)
+            return tile_parts(foreground, region, width)[0], areas(judged, judged, foreground)
 
         def number(region: Region, lookup: NDArray[np.int32]) -> None:
             foreground = writer.read_foreground(region)
@@ -374,26 +372,22 @@ def _measure_tiles(tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], t
         objects = joined([parts for parts, _ in found])
         for _ in tile_map(number, tiles, objects.lookups):
             pass
-    return _counted(tiled.task, objects, sum(n for _, n in found), 0, None, labels_sha256(target))
+    return _counted(tiled.task, objects, sum((seen for _, seen in found), start=Areas()), None, labels_sha256(target))
 
 
 def _look_tiled(
     network: "NetworkField", tiled: _Tiled, levels: ContrastLevels, tiles: list[Region], tile_map: TileMap
 ) -> _Measured:
-    """Let the network look at a large field, and count what local contrast says instead."""
+    """Let the network look at a large field, beside what local contrast says of it."""
     task = tiled.task
 
-    def count(region: Region) -> tuple[int, int]:
+    def contrast(region: Region) -> NDArray[np.uint8]:
         picture, inner = tiled.picture(region)
-        judged = tiled.judged(region)
-        mask = np.ascontiguousarray(foreground_mask(picture, levels, tiled.sizes)[inner])
-        return cv2.countNonZero(mask & judged), cv2.countNonZero(judged)
+        return np.ascontiguousarray(foreground_mask(picture, levels, tiled.sizes)[inner])
 
-    counts = list(tile_map(count, tiles))
-    look = network.look_tiled(tiled.read, tiled.judged, tiles, task.labels_path, tile_map)
+    look = network.look_tiled(tiled.read, tiled.judged, contrast, tiles, task.labels_path, tile_map)
     digest = None if task.labels_path is None else labels_sha256(task.labels_path)
-    n_contrast, n_judgeable = (sum(n) for n in zip(*counts, strict=True))
-    return _counted(task, look.objects, n_judgeable, n_contrast, look.opinion, digest)
+    return _counted(task, look.objects, look.areas, look.opinion, digest)
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ numbered. Both go through the same windows and the same functions.
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from msc_vision.imaging.normalise import to_working
 from msc_vision.io.labels import LabelsWriter
 from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
-from msc_vision.segmentation.fusion import Opinion, Probabilities, probabilities
+from msc_vision.segmentation.fusion import Areas, Opinion, Probabilities, areas, probabilities
 from msc_vision.segmentation.network.field_maps import FieldPlan, ReadBinned, plan_field, window_maps
 from msc_vision.segmentation.network.model import MAPS
 from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
@@ -30,23 +31,32 @@ from msc_vision.segmentation.network.weights import Model, load_model
 from msc_vision.segmentation.objects import ObjectTable
 
 ReadNative = Callable[[Region], NDArray[Any]]
-Judged = Callable[[Region], NDArray[np.uint8]]
+Masked = Callable[[Region], NDArray[np.uint8]]
 TileMap = Callable[..., Iterator[Any]]
 
 
+_OBSCURED = MAPS.index("obscured")
 _LOOK_PX = 700
 """Canonical pixels a side of the middle of a field, by which an unknown pixel size is chosen."""
-_SIZES = (0.5, 0.7, 1.0, 1.4, 2.0)
-"""Pixel sizes that are tried, over the assumed one."""
-_PER_OCTAVE = 0.01
-"""Share of unsure pixels that a size twice as far from the assumed one must save: bare surface is sure at any size."""
+_SIZES = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
+"""Pixel sizes at which the network is asked, over the assumed one."""
+_ENOUGH_CELLS = 0.02
+"""Covered share from which cells tell the size of a pixel; the assumed one stands where no size shows so many."""
+
+
+class Masks(NamedTuple):
+    """Cells, (Y, X) int32, and what was judged, (Y, X) uint8: less than was asked where something hides the surface."""
+
+    labels: NDArray[np.int32]
+    judged: NDArray[np.uint8]
 
 
 class Look(NamedTuple):
-    """What the network found in a field; ``labels`` is None where they were written to a file tile by tile."""
+    """What the network found in a field; ``masks`` is None where they were written to a file tile by tile."""
 
-    labels: NDArray[np.int32] | None
+    masks: Masks | None
     objects: ObjectTable
+    areas: Areas
     opinion: Opinion
 
 
@@ -54,7 +64,8 @@ class Look(NamedTuple):
 class NetworkField:
     """A field, the network that looks at it, and how it goes through.
 
-    ``pixel_size_um`` is that of a native pixel, or what is assumed for it.
+    ``pixel_size_um`` is that of a native pixel, or what is taken for it: then ``guessed_ratio`` is that over what was
+    assumed.
     """
 
     model: Model
@@ -62,8 +73,15 @@ class NetworkField:
     plan: FieldPlan
     pixel_size_um: float
     precision: Precision
+    guessed_ratio: float = 1.0
 
-    def look_whole(self, native: NDArray[Any], working: NDArray[np.uint16], judged: NDArray[np.uint8]) -> Look:
+    def look_whole(
+        self,
+        native: NDArray[Any],
+        working: NDArray[np.uint16],
+        judged: NDArray[np.uint8],
+        contrast: NDArray[np.uint8],
+    ) -> Look:
         """Return the cells of a field in memory.
 
         Parameters
@@ -73,6 +91,8 @@ class NetworkField:
             The same at the working pixel size.
         judged : (Y, X) uint8 array
             Where it can be judged, 0 or 1, working pixels.
+        contrast : (Y, X) uint8 array
+            What local contrast takes for cells, 0 or 1.
         """
         binning = self.plan.binning
         picture = working if binning == self.frame.factor else to_working(native, binning, self.frame.scale)
@@ -86,19 +106,33 @@ class NetworkField:
             maps[:, target.y0 : target.y1, target.x0 : target.x1] = found.maps
             strangeness.append(found.strangeness)
         region = Region(0, working.shape[0], 0, working.shape[1])
-        parts, local = self._parts(maps, judged, region, region)
+        visible = self._visible(maps, judged)
+        parts, local = self._parts(maps, visible, region, region)
         objects = self._join([parts])
-        return Look(objects.lookups[0][local], objects, self._opinion(probabilities(maps[0], judged), strangeness))
+        return Look(
+            masks=Masks(objects.lookups[0][local], visible),
+            objects=objects,
+            areas=areas(judged, visible, contrast),
+            opinion=self._opinion(probabilities(maps[0], visible), strangeness),
+        )
 
     def look_tiled(
-        self, read_native: ReadNative, judged: Judged, tiles: Sequence[Region], target: Path | None, tile_map: TileMap
+        self,
+        read_native: ReadNative,
+        judged: Masked,
+        contrast: Masked,
+        tiles: Sequence[Region],
+        target: Path | None,
+        tile_map: TileMap,
     ) -> Look:
         """Return the cells of a large field, and write their labels to ``target``.
 
         Parameters
         ----------
-        read_native, judged : callable
-            Return a region of native pixels, and the judgeable mask of a region of working pixels.
+        read_native : callable
+            Returns a region of native pixels.
+        judged, contrast : callable
+            Return what can be judged, and what local contrast takes for cells, of a region of working pixels.
         tiles : sequence of Region
             They cover the field, in working pixels.
         """
@@ -113,24 +147,30 @@ class NetworkField:
 
             def split(region: Region) -> tuple[CellParts, NDArray[np.int32]]:
                 around = _surroundings(region, shape)
-                return self._parts(stored.read(around), judged(around), around, region)
+                maps = stored.read(around)
+                return self._parts(maps, self._visible(maps, judged(around)), around, region)
 
-            def evidence(region: Region) -> tuple[CellParts, Probabilities]:
-                return split(region)[0], probabilities(stored.read(region)[0], judged(region))
+            def evidence(region: Region) -> tuple[CellParts, Probabilities, Areas]:
+                maps, asked = stored.read(region), judged(region)
+                visible = self._visible(maps, asked)
+                seen = areas(asked, visible, contrast(region))
+                return split(region)[0], probabilities(maps[0], visible), seen
 
             found = list(tile_map(evidence, tiles))
-            objects = self._join([parts for parts, _ in found])
+            objects = self._join([parts for parts, *_ in found])
             if target is not None:
                 with LabelsWriter(target, shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
 
                     def number(region: Region, lookup: NDArray[np.int32]) -> None:
                         labels = lookup[split(region)[1]]
-                        writer.write_tile(region, labels > 0, labels, judged(region).view(np.bool_))
+                        visible = self._visible(stored.read(region), judged(region))
+                        writer.write_tile(region, labels > 0, labels, visible.view(np.bool_))
 
                     for _ in tile_map(number, tiles, objects.lookups):
                         pass
-        sums = sum((sums for _, sums in found), start=Probabilities())
-        return Look(None, objects, self._opinion(sums, stored.strangeness))
+        sums = sum((sums for _, sums, _ in found), start=Probabilities())
+        seen = sum((seen for *_, seen in found), start=Areas())
+        return Look(None, objects, seen, self._opinion(sums, stored.strangeness))
 
     def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
         is_known = self.frame.pixel_size_um is not None
@@ -138,7 +178,9 @@ class NetworkField:
             probabilities=sums,
             strangeness=float(np.median(np.concatenate(strangeness))),
             strange_from=self.model.config.settings.strange_from,
+            trust=self.model.config.settings.trust,
             guessed_pixel_size_um=None if is_known else self.pixel_size_um,
+            guessed_ratio=self.guessed_ratio,
         )
 
     def answers(self, window: Window, read: ReadBinned) -> WindowAnswers:
@@ -169,6 +211,11 @@ class NetworkField:
         listed = self.plan.windows
         found = list(tile_map(one, range(len(listed)), listed))
         return _StoredMaps(tuple((region, path) for region, path, _ in found), tuple(last for *_, last in found))
+
+    def _visible(self, maps: NDArray[np.uint8], judged: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return what of the judgeable area nothing hides, 0 or 1."""
+        limit = round(255 * self.model.config.settings.obscured_limit)
+        return (maps[_OBSCURED] <= limit).view(np.uint8) & judged
 
     def _parts(
         self, maps: NDArray[np.uint8], judged: NDArray[np.uint8], around: Region, region: Region
@@ -209,7 +256,9 @@ def network_field(
     first = _with_size(model, settings, frame, frame.pixel_size_um or assumed_pixel_size_um, precision)
     if frame.pixel_size_um is not None:
         return first
-    return _with_size(model, settings, frame, _size_by_cells(first, settings, read_native), precision)
+    ratio = _ratio_by_cells(first, settings, read_native)
+    found = _with_size(model, settings, frame, first.pixel_size_um * ratio, precision)
+    return replace(found, guessed_ratio=ratio)
 
 
 def _with_size(
@@ -226,9 +275,9 @@ def _with_size(
     return NetworkField(model, frame, plan, pixel_size_um, precision)
 
 
-def _size_by_cells(field: NetworkField, settings: NetworkSettings, read_native: ReadNative) -> float:
-    """Return the pixel size, among some around the assumed one, at which the network is surest of what it sees."""
-    doubts = {}
+def _ratio_by_cells(field: NetworkField, settings: NetworkSettings, read_native: ReadNative) -> float:
+    """Return the pixel size at which cells seem to the network as large as they are, over the assumed one."""
+    guesses = {}
     for ratio in _SIZES:
         size_um = field.pixel_size_um * ratio
         sized = _with_size(field.model, settings, field.frame, size_um, field.precision)
@@ -236,10 +285,39 @@ def _size_by_cells(field: NetworkField, settings: NetworkSettings, read_native: 
         part = replace(field.frame, info=replace(field.frame.info, shape=middle.shape))
         look = _with_size(field.model, settings, part, size_um, field.precision)
         picture = to_working(read_native(middle), look.plan.binning, part.scale)
-        foreground = look.answers(look.plan.windows[0], _part_of(picture)).maps[0]
-        unsure = probabilities(foreground, np.ones_like(foreground)).n_unsure / foreground.size
-        doubts[size_um] = unsure + _PER_OCTAVE * abs(math.log2(ratio))
-    return min(doubts, key=doubts.__getitem__)
+        found = look.answers(look.plan.windows[0], _part_of(picture))
+        if float((found.maps[0] > round(255 * field.model.config.settings.foreground_limit)).mean()) >= _ENOUGH_CELLS:
+            guesses[math.log(ratio)] = found.log_scale
+    return math.exp(log_size(guesses))
+
+
+def log_size(guesses: Mapping[float, float]) -> float:
+    """Return where the guesses say that the size is right.
+
+    Parameters
+    ----------
+    guesses : mapping
+        For logarithms of sizes that were tried, in ascending order, how much larger still the network guesses the size
+        to be: positive below the right one, negative above.
+
+    Returns
+    -------
+    float
+        The crossing of zero nearest to 0; without one, the tried size whose guess is nearest to zero, and the guess
+        added; 0 without guesses.
+    """
+    if not guesses:
+        return 0.0
+    tried = list(guesses.items())
+    crossings = [
+        low + (high - low) * at_low / (at_low - at_high)
+        for (low, at_low), (high, at_high) in pairwise(tried)
+        if at_low >= 0 > at_high
+    ]
+    if crossings:
+        return min(crossings, key=abs)
+    nearest, guess = min(tried, key=lambda one: abs(one[1]))
+    return nearest + guess
 
 
 def _part_of(picture: NDArray[np.uint16]) -> ReadBinned:

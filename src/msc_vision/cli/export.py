@@ -30,12 +30,12 @@ def export(
     """Write a model for other tools: ONNX, and a package for bioimage.io that its own validator has checked.
 
     Both take plain brightness, (N, 1, Y, X) float32 at the model's canonical pixel size, and give six maps of
-    probabilities: foreground, border, core, rounded, aggregate, debris. Y and X are multiples of 16 and at least 128.
+    probabilities: foreground, obscured, core, rounded, aggregate, debris. Y and X are multiples of 16 and at least 128.
     The package's example is a synthetic field, so that it may be passed on. Nothing is sent anywhere.
 
     **Examples**
 
-        msc-vision export culture-1 --out exported
+        msc-vision export culture-2 --out exported
         msc-vision export models/lab7-1 --out exported --url https://example.org/our-model
     """
     from msc_vision.learning.export import PackageText, example_field, export_bioimageio, export_onnx
@@ -50,7 +50,7 @@ def export(
         return
     text = PackageText(
         title=f"msc-vision {name}",
-        description="Cells of adherent cultures against bare surface, cell borders and cores, rounded cells, "
+        description="Cells of adherent cultures against bare surface, what hides it, cell cores, rounded cells, "
         "aggregates and debris in transmitted-light pictures.",
         authors=("The msc-vision developers",),
         url=url,

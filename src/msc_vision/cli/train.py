@@ -120,10 +120,11 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
 
     **Examples**
 
-        msc-vision train models/recipes/culture-1.yaml --data annotated --out models
-        msc-vision train models/recipes/culture-1.yaml --data annotated --fold 1/3 --out crossvalidation
-        msc-vision train corrected/ --from culture-1 --name lab7-1 --pixel-size-um 0.65
+        msc-vision train models/recipes/culture-2.yaml --data annotated --out models
+        msc-vision train models/recipes/culture-2.yaml --data annotated --fold 1/3 --out crossvalidation
+        msc-vision train corrected/ --from culture-2 --name lab7-1 --pixel-size-um 0.65
     """
+    from msc_vision.learning.heap import keep_freed_memory
     from msc_vision.learning.progress import progress_on
     from msc_vision.learning.train import TrainPlan, available_cores, available_device
     from msc_vision.learning.train import train as train_model
@@ -143,6 +144,7 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
         threads=threads or available_cores(),
         device=available_device(),
     )
+    keep_freed_memory()
     folder = train_model(plan, progress_on(sys.stderr))
     say(f"Model {plan.name} is finished. Read {folder / 'card.md'}; losses by step are in {plan.work / 'log.csv'}.")
     typer.echo(folder)

@@ -79,7 +79,9 @@ def collect(recipe: TrainRecipe, data: Path, cache: Path, *, workers: int, progr
 
 def _plan(recipe: TrainRecipe, data: Path) -> tuple[list[_Planned], list[Job]]:
     away = held_out_sets(recipe.validation)
-    learned, held, donors = [], [], []
+    learned: list[_Planned] = []
+    held: list[Job] = []
+    donors: list[AnnotatedJob] = []
     for source in recipe.sources:
         jobs = _annotated(source, recipe, data)
         apart = _held_out(jobs, recipe.validation, away)
@@ -91,8 +93,10 @@ def _plan(recipe: TrainRecipe, data: Path) -> tuple[list[_Planned], list[Job]]:
     if recipe.synthetic:
         made = recipe.synthetic
         size = recipe.canonical_pixel_size_um
-        fields = tuple(SyntheticJob(made.seed, i, made.side_px, size) for i in range(made.n_fields))
-        learned.append(_Planned("synthetic", made.share, fields))
+        n_all = made.n_fields + recipe.validation.n_synthetic
+        fields = tuple(SyntheticJob(made.seed, i, made.side_px, size) for i in range(n_all))
+        learned.append(_Planned("synthetic", made.share, fields[: made.n_fields]))
+        held += fields[made.n_fields :]
     if recipe.paste and donors:
         pasted = tuple(PasteJob(recipe.paste, i, tuple(donors)) for i in range(recipe.paste.n_fields))
         learned.append(_Planned("pasted", recipe.paste.share, pasted))

@@ -22,10 +22,10 @@ from msc_vision.learning.targets import (
     resampled,
     resampled_labels,
 )
-from msc_vision.learning.visible import hidden_cells
+from msc_vision.learning.visible import has_bare_surface, hidden_cells
 
 if TYPE_CHECKING:
-    from msc_vision.synth import RenderedField
+    from msc_vision.synth import FieldSettings, RenderedField
 
 CLASSICAL = "contrast"
 
@@ -131,11 +131,24 @@ class SyntheticJob:
 
         rng = np.random.default_rng([self.seed, self.number])
         settings = random_settings(rng, height_px=self.side_px, width_px=self.side_px)
-        field = render_field(settings, int(rng.integers(2**31)))
-        return field_item(field, settings.pixel_size_um / self._size)
+        seed = int(rng.integers(2**31))
+        field = render_field(settings, seed)
+        return field_item(field, settings.pixel_size_um / self._size, _hidden(field, settings, seed))
 
 
-def field_item(field: "RenderedField", factor: float) -> Made:
+def _hidden(field: "RenderedField", settings: "FieldSettings", seed: int) -> NDArray[np.bool_]:
+    """Return which cells cannot be seen; a field that shows no bare surface is compared with the same one without."""
+    from msc_vision.synth import render_field
+
+    if has_bare_surface(field.labels):
+        return hidden_cells(field.image, field.labels)
+    # a camera's automatic contrast would stretch a bare field until its grain looks like cells
+    linear = settings.model_copy(update={"camera": settings.camera.model_copy(update={"auto_contrast": 0.0})})
+    bare = linear.model_copy(update={"confluency_percent": 0.0})
+    return hidden_cells(render_field(linear, seed).image, field.labels, render_field(bare, seed).image)
+
+
+def field_item(field: "RenderedField", factor: float, hidden: NDArray[np.bool_]) -> Made:
     """Return a rendered field as an item.
 
     Parameters
@@ -144,12 +157,15 @@ def field_item(field: "RenderedField", factor: float) -> Made:
         With the truth of every map.
     factor : float
         Its pixel size over the canonical one.
+    hidden : (Y, X) bool array
+        Cells that cannot be seen: they teach nothing.
     """
     labels = resampled_labels(field.labels, factor)
     maps = np.zeros((2, *labels.shape, 4), np.uint8)
     maps[:1] = instance_maps(labels)
     maps[0, ..., 0] = _mask(field.foreground, factor)
-    maps[0, ..., 3] = _mask(field.judgeable & ~hidden_cells(field.image, field.labels), factor)
+    maps[0, ..., 1] = _mask(~field.judgeable, factor)
+    maps[0, ..., 3] = _mask(field.judgeable & ~hidden, factor)
     maps[1, ..., 0] = _mask(_rounded(field), factor)
     maps[1, ..., 1] = _mask(field.aggregates > 0, factor)
     maps[1, ..., 2] = _mask(field.debris > 0, factor)

@@ -11,8 +11,6 @@ from msc_vision.segmentation.network.model import MAPS
 _DICE_PRIOR_PX = 1000.0
 """Pixels added to both sides of the overlap: an empty batch must not decide on a handful of pixels."""
 _DICE_WEIGHT = 0.5
-_BORDER_WEIGHT = 4.0
-"""Borders are a few percent of the pixels."""
 _BARE_IN_CORE = 0.15
 """Weight of bare surface in the error of the depth."""
 
@@ -37,15 +35,17 @@ def map_losses(logits: Tensor, targets: Tensor, judged: Tensor, valid: Tensor) -
     """
     losses: dict[str, Tensor] = {}
     for i, name in enumerate(MAPS):
-        weight = judged[:, 0] * valid[:, i, None, None]
+        known = valid[:, i, None, None]
+        weight = judged[:, 0] * known
         answer, truth = logits[:, i], targets[:, i]
         if name == "core":
             losses[name] = _depth_loss(answer, truth, weight * (_BARE_IN_CORE + targets[:, 0]))
         elif name == "foreground":
             losses[name] = _cross_entropy(answer, truth, weight) + _DICE_WEIGHT * _dice_loss(answer, truth, weight)
+        elif name == "obscured":
+            losses[name] = _cross_entropy(answer, truth, _seen(targets[:, 0] * judged[:, 0], known))
         else:
-            rare = _BORDER_WEIGHT if name == "border" else 1.0
-            losses[name] = _cross_entropy(answer, truth, weight, rare)
+            losses[name] = _cross_entropy(answer, truth, weight)
     return losses
 
 
@@ -65,9 +65,13 @@ def total_loss(losses: Mapping[str, Tensor], weights: Mapping[str, float]) -> Te
     return torch.stack([weights.get(name, 0.0) * loss for name, loss in losses.items()]).sum()
 
 
-def _cross_entropy(answer: Tensor, truth: Tensor, weight: Tensor, positive_weight: float = 1.0) -> Tensor:
-    factor = None if positive_weight == 1.0 else answer.new_tensor(positive_weight)
-    loss = functional.binary_cross_entropy_with_logits(answer, truth, reduction="none", pos_weight=factor)
+def _seen(cells: Tensor, known: Tensor) -> Tensor:
+    """Return where it is known whether something hides the surface: what a person outlined, nothing hides."""
+    return torch.where(known > 0, 1.0, cells)
+
+
+def _cross_entropy(answer: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    loss = functional.binary_cross_entropy_with_logits(answer, truth, reduction="none")
     return (loss * weight).sum() / (weight.sum() + 1)
 
 

@@ -108,7 +108,15 @@ class TrainingRecipe(_Frozen):
     seed: int = Field(0, ge=0)
     checkpoint_every: int = Field(500, ge=1, description="steps that a killed training loses at most")
     map_weights: dict[str, float] = Field(
-        {"foreground": 1.0, "border": 0.7, "core": 2.0, "rounded": 0.5, "aggregate": 0.5, "debris": 0.5, "scale": 0.3},
+        {
+            "foreground": 1.0,
+            "obscured": 0.5,
+            "core": 2.0,
+            "rounded": 0.5,
+            "aggregate": 0.5,
+            "debris": 0.5,
+            "scale": 0.3,
+        },
         description="weight of each map's loss, and of the guess of the pixel size",
     )
 
@@ -127,6 +135,7 @@ class ValidationRecipe(_Frozen):
     same_origin: tuple[tuple[str, ...], ...] = Field(
         (), description="sets that show the same cells: who holds one out holds them all out"
     )
+    n_synthetic: int = Field(0, ge=0, description="fields of the simulator that are held out, beside those to learn")
     every_steps: int = Field(1000, ge=1)
     patience: int = Field(0, ge=0, description="stop after so many looks without a better one; 0: never")
 

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from msc_vision.learning.prepared import TrainingItem
 from msc_vision.records import Region
 from msc_vision.segmentation.cells import CellMaps, CellParts, CellSettings, cell_parts, join_cells
+from msc_vision.segmentation.fusion import TrustSettings, probabilities
 from msc_vision.segmentation.network.inputs import network_inputs
 from msc_vision.segmentation.network.model import GRID, MAPS, CultureNetwork, know
 from msc_vision.segmentation.network.predict import has_native_bf16, predict_window
@@ -25,6 +27,10 @@ FOREGROUND_LIMIT = 0.5
 _SMOOTH_UM = (2.5, 3.2, 4.0, 5.0)
 _JOIN_FROM = (0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 _SPLINTER_UM2 = (150.0, 300.0, 500.0)
+_FLOORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
+_PER_UNSURE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)
+_COVERED = 0.9
+_HALF = 127
 _FAMILIAR = 99.0
 _MARGIN = 1.1
 """Placeholder: how far beyond its training a network still knows its way has not been measured."""
@@ -102,6 +108,48 @@ def remember(network: CultureNetwork, pictures: Iterable[NDArray[np.uint16]]) ->
     know(network, torch.cat(features))
     medians = [float(network.strangeness(one).median()) for one in features]
     return round(_MARGIN * float(np.percentile(medians, _FAMILIAR)), 3)
+
+
+def trust(network: CultureNetwork, items: Sequence[TrainingItem], temperature: float) -> TrustSettings:
+    """Return how far the confluency of a field may be off, by what was unsure and what was wrong on held-out fields.
+
+    Parameters
+    ----------
+    network : CultureNetwork
+        In evaluation mode, on the CPU.
+    items : sequence of TrainingItem
+        Fields that it was not trained on.
+    temperature : float
+        Of the foreground's probabilities.
+    """
+    seen = np.array([_error_and_unsure(network, item, temperature) for item in items])
+    return narrowest(seen[:, 0], seen[:, 1])
+
+
+def narrowest(errors: NDArray[np.float64], unsure_percent: NDArray[np.float64]) -> TrustSettings:
+    """Return the settings that are narrowest on average of those within which enough fields lie.
+
+    Parameters
+    ----------
+    errors : (N,) float array
+        Points of confluency, without sign.
+    unsure_percent : (N,) float array
+    """
+    candidates = [TrustSettings(floor_points=a, per_unsure=b) for a, b in itertools.product(_FLOORS, _PER_UNSURE)]
+    widths = np.array([[one.within_points(u) for u in unsure_percent] for one in candidates])
+    is_enough = (errors <= widths).mean(axis=1) >= _COVERED
+    if not is_enough.any():
+        return candidates[-1]
+    return candidates[int(np.argmin(np.where(is_enough, widths.mean(axis=1), np.inf)))]
+
+
+def _error_and_unsure(network: CultureNetwork, item: TrainingItem, temperature: float) -> tuple[float, float]:
+    found, *_ = predict_window(network, item.picture.astype(np.float32), temperature, bf16=has_native_bf16())
+    judged = (item.maps[0, ..., 3] > _HALF).view(np.uint8)
+    n_judged = max(cv2.countNonZero(judged), 1)
+    truth = cv2.countNonZero((item.maps[0, ..., 0] > _HALF).view(np.uint8) & judged)
+    counted = cv2.countNonZero((found[0] > round(255 * FOREGROUND_LIMIT)).view(np.uint8) & judged)
+    return 100 * abs(counted - truth) / n_judged, 100 * probabilities(found[0], judged).n_unsure / n_judged
 
 
 def _features(network: CultureNetwork, picture: NDArray[np.uint16]) -> torch.Tensor:

@@ -7,34 +7,12 @@ from scipy import ndimage
 
 from msc_vision.segmentation.network.model import MAPS, MapName
 
-PLANES = (("foreground", "border", "core", "judged"), ("rounded", "aggregate", "debris", ""))
+PLANES = (("foreground", "obscured", "core", "judged"), ("rounded", "aggregate", "debris", ""))
 """Order of the maps in storage: four at a time, because OpenCV warps four bytes as one pixel."""
-BORDER_PX = 7
-"""Canonical pixels within which two cells count as touching: their borders have to survive a blur and a warp."""
 DOUBT_PX = 6
 """Half width of the band along a doubtful outline that teaches nothing."""
 
 Stored = NDArray[np.uint8]
-
-
-def border_map(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """Return where two different cells meet.
-
-    Parameters
-    ----------
-    labels : (Y, X) int32 array
-        0 = bare surface.
-
-    Returns
-    -------
-    (Y, X) uint8 array
-        255 where a window of `BORDER_PX` holds two cells.
-    """
-    window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (BORDER_PX, BORDER_PX))
-    nowhere = np.float32(2**24)  # float32 holds whole numbers up to here
-    highest = cv2.dilate(labels.astype(np.float32), window)
-    lowest = cv2.erode(np.where(labels == 0, nowhere, labels).astype(np.float32), window)
-    return ((highest > 0) & (lowest < nowhere) & (highest != lowest)).astype(np.uint8) * np.uint8(255)
 
 
 def core_map(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -51,16 +29,16 @@ def core_map(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
 
 
 def instance_maps(labels: NDArray[np.int32]) -> Stored:
-    """Return (1, Y, X, 4) uint8: foreground, border, core, everything judged."""
-    out = np.full((1, *labels.shape, 4), 255, np.uint8)
+    """Return (1, Y, X, 4) uint8: foreground, nothing obscured, core, everything judged."""
+    out = np.zeros((1, *labels.shape, 4), np.uint8)
     out[0, ..., 0] = np.where(labels > 0, 255, 0)
-    out[0, ..., 1] = border_map(labels)
     out[0, ..., 2] = core_map(labels)
+    out[0, ..., 3] = 255
     return out
 
 
 def foreground_maps(foreground: NDArray[np.bool_], judged: NDArray[np.bool_] | None = None) -> Stored:
-    """Return (1, Y, X, 4) uint8: foreground, no border, no core, what is judged (default: everything)."""
+    """Return (1, Y, X, 4) uint8: foreground, nothing obscured, no core, what is judged (default: everything)."""
     out = np.zeros((1, *foreground.shape, 4), np.uint8)
     out[0, ..., 0] = np.where(foreground, 255, 0)
     out[0, ..., 3] = 255 if judged is None else np.where(judged, 255, 0)
@@ -80,7 +58,7 @@ def valid_maps(names: tuple[MapName, ...]) -> tuple[bool, ...]:
     return tuple(name in names for name in MAPS)
 
 
-INSTANCES = valid_maps(("foreground", "border", "core"))
+INSTANCES = valid_maps(("foreground", "core"))
 FOREGROUND = valid_maps(("foreground",))
 EVERYTHING = valid_maps(MAPS)
 

@@ -26,7 +26,7 @@ from msc_vision.learning.loss import map_losses, scale_loss, total_loss
 from msc_vision.learning.progress import Progress, Silent
 from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
 from msc_vision.learning.score import Score, score_items
-from msc_vision.learning.settle import Annotated, remember, settle
+from msc_vision.learning.settle import Annotated, remember, settle, trust
 from msc_vision.segmentation.network.model import MAPS, CultureNetwork, NetworkShape
 from msc_vision.segmentation.network.predict import has_native_bf16
 from msc_vision.segmentation.network.weights import Model, ModelConfig, ModelSettings, save_model
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _LOOK_AT_LOSS_EVERY = 20
 _ENOUGH_TO_SETTLE = 4
 """Held-out pictures with single cells, from which on they say how basins are joined."""
+_ENOUGH_TO_TRUST = 20
+"""Held-out pictures, from which on 9 of 10 of them mean something."""
 LOSSES = (*MAPS, "scale")
 
 
@@ -383,8 +385,12 @@ def _meaning(plan: TrainPlan, data: TrainingData, network: CultureNetwork) -> tu
     elif plan.parent:
         settings = recipe.settings or plan.parent.config.settings
         temperature = plan.parent.config.calibration_temperature
-    strange_from = remember(network, (item.picture for part in data.parts for item in part.items))
-    return settings.model_copy(update={"strange_from": strange_from}), temperature
+    found: dict[str, Any] = {
+        "strange_from": remember(network, (item.picture for part in data.parts for item in part.items))
+    }
+    if len(data.held_out) >= _ENOUGH_TO_TRUST:
+        found["trust"] = trust(network, data.held_out, temperature)
+    return settings.model_copy(update=found), temperature
 
 
 @contextmanager

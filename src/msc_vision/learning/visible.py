@@ -4,6 +4,8 @@ A simulator knows of cells that optics, camera or a fault have hidden. Called ce
 surface may be one; called bare, that faint cells are none.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 _TEXTURE_PX = 9
 _BRIGHTNESS_PX = 97
 _RIM_PX = 5
-_LEAST_EFFECT = 0.6
+_LEAST_EFFECT = 1.2
 """Difference from bare surface, in standard deviations of bare pixels, that an eye finds on an area of a cell."""
 _CLIP = 3.0
 """A speck on a cell does not make the cell visible: no pixel counts for more than this many deviations."""
@@ -20,8 +22,18 @@ _LEAST_BARE_PX = 2000
 FloatArray = NDArray[np.float32]
 
 
-def hidden_cells(picture: NDArray[np.generic], labels: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return where cells lie that differ from bare surface neither in brightness nor in texture, within or at the rim.
+def has_bare_surface(labels: NDArray[np.int32]) -> bool:
+    """Tell whether a field shows enough bare surface to compare its cells with."""
+    return bool(np.count_nonzero(_bare(labels)) >= _LEAST_BARE_PX)
+
+
+def hidden_cells(
+    picture: NDArray[np.generic], labels: NDArray[np.int32], bare_picture: NDArray[np.generic] | None = None
+) -> NDArray[np.bool_]:
+    """Return where cells lie that differ from bare surface neither in texture nor, at the rim, in brightness.
+
+    An interior that is only a little brighter or darker does not count: so is bare surface beside a halo, and a network
+    that learned to see cells by it fills the gaps between real ones.
 
     Parameters
     ----------
@@ -29,24 +41,47 @@ def hidden_cells(picture: NDArray[np.generic], labels: NDArray[np.int32]) -> NDA
         Grey values, not negative.
     labels : (Y, X) int32 array
         0 = bare surface.
+    bare_picture : (Y, X) array, optional
+        The same surface without cells, for fields that show hardly any of it.
 
     Returns
     -------
     (Y, X) bool array
-        Empty where hardly any bare surface is in view to compare with.
+        Empty where there is no bare surface to compare with.
     """
-    is_bare = cv2.erode((labels == 0).astype(np.uint8), np.ones((15, 15), np.uint8)).view(np.bool_)
+    is_bare = _bare(labels) if bare_picture is None else np.ones(labels.shape, np.bool_)
     if np.count_nonzero(is_bare) < _LEAST_BARE_PX or not labels.any():
         return np.zeros(labels.shape, np.bool_)
-    grey = picture.astype(np.float32)
-    contrast = grey / np.maximum(cv2.blur(grey, (_BRIGHTNESS_PX, _BRIGHTNESS_PX)), 1e-6) - 1
-    rim = _rims(labels)
+    rim, n = _rims(labels), int(labels.max()) + 1
+    seen = _cues(picture)
+    bare = seen if bare_picture is None else _cues(bare_picture)
     effect = np.maximum.reduce(
-        [_effect(cue, area, is_bare) for cue in (contrast, _texture(contrast)) for area in (labels, rim)]
+        [
+            _effect(seen.texture, labels, n, bare.texture[is_bare]),
+            _effect(seen.texture, rim, n, bare.texture[is_bare]),
+            _effect(seen.contrast, rim, n, bare.contrast[is_bare]),
+        ]
     )
     hidden = effect < _LEAST_EFFECT
     hidden[0] = False
     return hidden[labels]
+
+
+def _bare(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    return cv2.erode((labels == 0).astype(np.uint8), np.ones((15, 15), np.uint8)).view(np.bool_)
+
+
+class _Cues(NamedTuple):
+    """Brightness against that around, and texture."""
+
+    contrast: FloatArray
+    texture: FloatArray
+
+
+def _cues(picture: NDArray[np.generic]) -> _Cues:
+    grey = picture.astype(np.float32)
+    contrast = grey / np.maximum(cv2.blur(grey, (_BRIGHTNESS_PX, _BRIGHTNESS_PX)), 1e-6) - 1
+    return _Cues(contrast, _texture(contrast))
 
 
 def _rims(labels: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -62,10 +97,8 @@ def _texture(contrast: FloatArray) -> FloatArray:
     return 0.5 * np.log(np.maximum(square - mean * mean, 0) + 1e-8).astype(np.float32)
 
 
-def _effect(cue: FloatArray, area: NDArray[np.int32], is_bare: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return for each label how far its mean lies from that of bare surface, in its standard deviations."""
-    bare = cue[is_bare]
+def _effect(cue: FloatArray, area: NDArray[np.int32], n: int, bare: FloatArray) -> NDArray[np.float64]:
+    """Return for each of n labels how far its mean lies from that of bare surface, in its standard deviations."""
     off = np.clip((cue - bare.mean()) / max(float(bare.std()), 1e-6), -_CLIP, _CLIP)
-    n = int(area.max()) + 1
     size = np.bincount(area.ravel(), minlength=n)
     return np.abs(np.bincount(area.ravel(), off.ravel(), minlength=n)) / np.maximum(size, 1)

@@ -19,13 +19,13 @@ _LEAST_CELL_PX = 110.0  # smaller cells cannot be outlined by anyone
 def random_confluency(rng: np.random.Generator) -> float:
     """Return percent: exactly 0 or 100 now and then, near either end often, anything between."""
     choice = rng.random()
-    if choice < 0.05:
+    if choice < 0.10:
         return 0.0
-    if choice < 0.11:
+    if choice < 0.15:
         return 100.0
-    if choice < 0.20:
+    if choice < 0.24:
         return float(rng.uniform(90, 100))
-    if choice < 0.28:
+    if choice < 0.32:
         return float(rng.uniform(0.2, 6))
     return float(rng.uniform(2, 98))
 
@@ -48,10 +48,10 @@ def random_cell_settings(rng: np.random.Generator) -> CellSettings:
     return style(rng).model_copy(
         update={
             "phase_spread": rng.uniform(0.25, 0.9),
-            "flattened_phase": _log_uniform(rng, 0.06, 0.5),
+            "flattened_phase": _log_uniform(rng, 0.08, 0.5),
             "edge_um": _log_uniform(rng, 0.8, 5.0),
             "roughness_um": _log_uniform(rng, 0.2, 1.6),
-            "texture": _log_uniform(rng, 0.04, 0.45),
+            "texture": _log_uniform(rng, 0.08, 0.9),
             "clumping": rng.uniform(0, 2.5),
             "alignment": rng.uniform(0, 1),
             "swirl_um": _log_uniform(rng, 120, 700),
@@ -80,7 +80,7 @@ def _stromal(rng: np.random.Generator) -> CellSettings:
         slenderness=_log_uniform(rng, 2.5, 11),
         process_width_um=rng.uniform(1.4, 2.6),
         process_length_um=_log_uniform(rng, 5, 60),
-        phase=_log_uniform(rng, 0.05, 0.6),
+        phase=_log_uniform(rng, 0.1, 0.7),
         rounded_diameter_um=rng.uniform(12, 22),
     )
 
@@ -124,7 +124,7 @@ def _sheets(rng: np.random.Generator) -> CellSettings:
         area_um2=max(area * rng.uniform(1, 3), 200),
         slenderness=_log_uniform(rng, 1.6, 4),
         process_length_um=_log_uniform(rng, 2, 15),
-        phase=_log_uniform(rng, 0.06, 0.6),
+        phase=_log_uniform(rng, 0.1, 0.7),
         rounded_diameter_um=1.1 * math.sqrt(area),
         islands=IslandSettings(
             share=rng.uniform(0.5, 1.0),
@@ -147,7 +147,7 @@ def _other(rng: np.random.Generator) -> CellSettings:
             rounded=rng.uniform(0.001, 0.1),
         ),
         area_um2=_log_uniform(rng, 700, 3500),
-        phase=_log_uniform(rng, 0.06, 0.5),
+        phase=_log_uniform(rng, 0.1, 0.6),
     )
 
 

@@ -73,7 +73,7 @@ def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.
         For ``FieldSettings(height_px=..., **dict(settings))``.
     """
     mode = _MODES[int(rng.choice(len(_MODES), p=_MODE_CHANCES))]
-    contrast = _log_uniform(rng, 0.3 if mode == "brightfield" else 0.12, 1.0)  # brightfield is pale already
+    contrast = _log_uniform(rng, 0.5 if mode == "brightfield" else 0.25, 1.0)  # brightfield is pale already
     optics = _optics(mode, contrast, pixel_size_um, rng)
     background = _background(contrast, rng)
     camera = _camera(contrast, background.level, rng)
@@ -132,10 +132,10 @@ def _background(contrast: float, rng: np.random.Generator) -> BackgroundSettings
         vignetting=light * 0.5 * float(rng.beta(1.0, 4.0)),
         tilt=light * 0.3 * float(rng.beta(1.0, 4.0)),
         unevenness=_log_uniform(rng, 0.002, 0.03),
-        film=_log_uniform(rng, 0.0005, 0.02),
+        film=_log_uniform(rng, 0.003, 0.015) if _happens(rng, 0.1) else _log_uniform(rng, 0.0002, 0.003),
         film_um=_log_uniform(rng, 0.6, 3.0),
         film_patchiness=rng.uniform(0.0, 0.8),
-        remnants=_log_uniform(rng, 0.01, 0.12) if _happens(rng, 0.4) else 0.0,
+        remnants=_log_uniform(rng, 0.005, 0.04) if _happens(rng, 0.25) else 0.0,
         remnants_share=_log_uniform(rng, 0.001, 0.03),
         debris_per_mm2=_log_uniform(rng, 1.0, 100.0),
         dust_per_mm2=_log_uniform(rng, 0.5, 15.0),
@@ -143,7 +143,8 @@ def _background(contrast: float, rng: np.random.Generator) -> BackgroundSettings
 
 
 def _camera(contrast: float, level: float, rng: np.random.Generator) -> CameraSettings:
-    noise = _log_uniform(rng, 0.0005, 0.05)  # of full scale, at the level of bare surface
+    is_noisy = _happens(rng, 0.15)
+    noise = _log_uniform(rng, 0.006, 0.04) if is_noisy else _log_uniform(rng, 0.0003, 0.006)  # of full scale
     read_share = rng.uniform(0.0, 0.7)
     worst_quality = 80 if contrast < _LOW_CONTRAST else 45
     is_compressed = _happens(rng, 0.4)
@@ -154,7 +155,7 @@ def _camera(contrast: float, level: float, rng: np.random.Generator) -> CameraSe
         fixed_pattern=_log_uniform(rng, 0.0005, 0.01) if _happens(rng, 0.2) else 0.0,
         line_noise=noise * rng.uniform(0.1, 0.6) if _happens(rng, 0.1) else 0.0,
         noise_px=rng.uniform(0.3, 1.3) if _happens(rng, 0.4) else 0.0,
-        least_texture_snr=rng.uniform(1.5, 5.0) if _happens(rng, 0.93) else rng.uniform(0.8, 1.5),
+        least_texture_snr=rng.uniform(0.8, 2.0) if _happens(rng, 0.07) else _log_uniform(rng, 2.0, 12.0),
         black_level=rng.uniform(0.0, 0.1) if _happens(rng, 0.3) else 0.0,
         gamma=math.exp(rng.normal(0.0, 0.2)) if _happens(rng, 0.4) else 1.0,
         sharpen=rng.uniform(0.2, 1.5) if _happens(rng, 0.25) else 0.0,
@@ -173,7 +174,7 @@ def _faults(contrast: float, rng: np.random.Generator) -> FaultSettings:
         {
             "condensation": light * _log_uniform(rng, 0.02, 0.4) if _happens(rng, 0.07) else 0.0,
             "meniscus": rng.uniform(0.1, 0.9) if _happens(rng, 0.07) else 0.0,
-            "plastic": _log_uniform(rng, 0.002, 0.03) if _happens(rng, 0.12) else 0.0,
+            "plastic": _log_uniform(rng, 0.001, 0.01) if _happens(rng, 0.12) else 0.0,
             "layer_above": light * _log_uniform(rng, 0.02, 0.3) if _happens(rng, 0.08) else 0.0,
             "scratches": int(rng.integers(1, 7)) if _happens(rng, 0.10) else 0,
             "fibres": int(rng.integers(1, 3)) if _happens(rng, 0.05) else 0,

@@ -18,8 +18,8 @@ PATCH_PX = 256
 _EVENED = 1e-3
 """Share of the mean variance added to each direction: the training says nothing of those in which it never varied."""
 
-MapName = Literal["foreground", "border", "core", "rounded", "aggregate", "debris"]
-MAPS: tuple[MapName, ...] = ("foreground", "border", "core", "rounded", "aggregate", "debris")
+MapName = Literal["foreground", "obscured", "core", "rounded", "aggregate", "debris"]
+MAPS: tuple[MapName, ...] = ("foreground", "obscured", "core", "rounded", "aggregate", "debris")
 """What the network answers, one map each, in this order."""
 
 
@@ -34,7 +34,7 @@ class NetworkShape(BaseModel):
 
 
 class CultureNetwork(nn.Module):
-    """Foreground, borders between cells, cell cores, rounded cells, aggregates and debris in one pass.
+    """Foreground, what hides the surface, cell cores, rounded cells, aggregates and debris in one pass.
 
     A block of 4 x 4 pixels goes in as one place with all its values, so thin processes are not blurred away and
     no layer runs at full resolution; the last layer gives each of the 16 pixels its own answer.

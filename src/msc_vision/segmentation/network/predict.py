@@ -160,10 +160,13 @@ class WindowAnswers(NamedTuple):
         Probabilities, 255 for one.
     strangeness : (P,) float32 array
         Of each patch, see `CultureNetwork.strangeness`.
+    log_scale : float
+        Natural logarithm of the pixel size over the canonical one, as guessed from the cells of the whole window.
     """
 
     maps: NDArray[np.uint8]
     strangeness: NDArray[np.float32]
+    log_scale: float
 
 
 def predict_window(
@@ -193,4 +196,4 @@ def predict_window(
         answers[0] /= temperature
         maps = torch.sigmoid_(answers).mul_(255).round_().to(torch.uint8)
     strangeness = network.strangeness(found.features[0])
-    return WindowAnswers(maps.cpu().numpy(), strangeness.cpu().numpy())
+    return WindowAnswers(maps.cpu().numpy(), strangeness.cpu().numpy(), float(found.log_scale[0]))

@@ -23,6 +23,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.output import output_errors, write_whole
 from msc_vision.resources import resource_path
 from msc_vision.segmentation.cells import CellSettings
+from msc_vision.segmentation.fusion import TrustSettings
 from msc_vision.segmentation.network.model import MAPS, CultureNetwork, MapName, NetworkShape
 
 WEIGHTS, CONFIG, RECIPE, CARD, SUMS = "weights.safetensors", "config.json", "recipe.yaml", "card.md", "SHA256SUMS"
@@ -37,10 +38,14 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     foreground_limit: float = Field(0.5, gt=0, lt=1, description="probability above which a pixel is cell")
+    obscured_limit: float = Field(
+        0.5, gt=0, lt=1, description="probability above which something hides the surface and a pixel is not judged"
+    )
     cells: CellSettings = Field(CellSettings(), description="how basins are joined to cells")
     strange_from: float = Field(
         3.0, gt=0, description="strangeness of a field (median of its patches) from which it is flagged"
     )
+    trust: TrustSettings = Field(TrustSettings(), description="how far a field's confluency may be off")
 
 
 class ModelConfig(BaseModel):
