@@ -16,10 +16,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FieldEntry:
-    """One field as the report shows it; a rejected or failed field has a reason and no confluency.
-
-    ``within_points`` is how far the confluency may be off by its method, where the method says so.
-    """
+    """One field as the report shows it; a rejected or failed field has a reason and no confluency."""
 
     key: str
     path: str
@@ -28,7 +25,6 @@ class FieldEntry:
     status: FieldStatus
     reason: str | None = None
     confluency_percent: float | None = None
-    within_points: float | None = None
     judgeable_percent: float | None = None
     judgeable_area_mm2: float | None = None
     pixel_size_um: float | None = None

@@ -102,14 +102,8 @@ def _draw(wish: _Wish, longest_px: int, budget_bytes: int) -> ShownField | None:
     except (MscVisionError, OSError) as err:
         logger.warning("No picture of %s: %s", field.path, err)
         return None
-    return ShownField(field.vessel_id, field.layer, wish.heading, _title(field), _detail(field), picture)
-
-
-def _title(field: FieldEntry) -> str:
-    if field.status != "scored":
-        return field.name
-    off = "" if field.within_points is None else f" ± {field.within_points:.0f}"
-    return f"{percent(field.confluency_percent)}{off} · {field.name}"
+    title = f"{percent(field.confluency_percent)} · {field.name}" if field.status == "scored" else field.name
+    return ShownField(field.vessel_id, field.layer, wish.heading, title, _detail(field), picture)
 
 
 def _detail(field: FieldEntry) -> str | None:

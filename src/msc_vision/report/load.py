@@ -112,7 +112,6 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
         status=row["status"],
         reason=row["reason"],
         confluency_percent=row["confluency_percent"],
-        within_points=row.get("quality_confluency_within_points"),
         judgeable_percent=row["judgeable_percent"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
         pixel_size_um=row["pixel_size_um"],
