@@ -57,8 +57,9 @@ def random_settings(rng: np.random.Generator, *, height_px: int = 384, width_px:
 def random_image_settings(rng: np.random.Generator, *, pixel_size_um: float = 1.0) -> PictureSettings:
     """Draw optics, background, camera and faults, far wider than any one laboratory has them.
 
-    Contrast is drawn over a decade, and noise mostly kept below the texture of the faintest cell: a study on this
-    simulator found that cells drowned in noise, but called cells, teach a network that anything may be one.
+    Contrast is drawn over a factor of four, and noise and film mostly kept well below the texture of the faintest cell:
+    cells that drown in them, but are called cells, teach a network that anything may be one, and surface as rough as
+    faint cells teaches it that faint cells are none.
 
     Parameters
     ----------
