@@ -123,7 +123,7 @@ def test_pictures_that_no_source_names_have_no_use(tmp_path: Path) -> None:
 @pytest.mark.shared
 @pytest.mark.parametrize("variant", ablation.VARIANTS, ids=lambda variant: variant.name)
 def test_no_variant_learns_from_what_it_is_judged_by(variant: ablation.Variant) -> None:
-    shipped = yaml.safe_load(resource_path("models/recipes/culture-2.yaml").read_text(encoding="utf-8"))
+    shipped = yaml.safe_load(resource_path(f"models/recipes/{ablation.RECIPE}.yaml").read_text(encoding="utf-8"))
     recipe = parse_recipe(ablation.variant_recipe(shipped, variant), "variant")
     uses = picture_uses(recipe, ablation.PAIRS.parent)
     of_apart = {use for name, use in uses.items() if name.startswith(variant.hold_out)}
