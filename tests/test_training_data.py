@@ -291,3 +291,10 @@ def test_processes_make_what_one_process_makes_and_only_once(data, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*")}
     prepare(jobs, tmp_path / "one", workers=1, progress=Silent())
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "one").rglob("*")}
+
+
+def test_fields_of_the_simulator_are_held_out_beside_those_that_are_learned(data):
+    made = {"n_fields": 2, "side_px": 128, "share": 1}
+    found = collected(tiny_recipe(sources=[], synthetic=made, validation={"n_synthetic": 1}), data)
+    assert [item.name for part in found.parts for item in part.items] == ["synthetic 0/0", "synthetic 0/1"]
+    assert [item.name for item in found.held_out] == ["synthetic 0/2"]
