@@ -1,4 +1,4 @@
-"""What each ingredient of a recipe is worth: short trainings without it, judged on pictures of sources never seen.
+"""What each ingredient of a recipe is worth, and how much it hangs on the pictures: short trainings without some.
 
 This trains, so it takes most of an hour and runs only when it is asked for. Finished trainings are kept in
 ``benchmarks/.cache/ablation`` and not repeated; delete that folder after a change of recipe or simulator.
@@ -15,51 +15,59 @@ from typing import Any
 
 import yaml
 
-from benchmarks.setup import PAIRS, Setup
+from benchmarks.annotated import Result, cell_figures, listed, score
+from benchmarks.setup import PAIRS, Setup, picture_uses_of
 from benchmarks.tables import Section, table
 from msc_vision.batch.plan import available_cores
 from msc_vision.errors import OutputError
 from msc_vision.resources import resource_path
 
 CACHE = Path(__file__).parent / ".cache" / "ablation"
-N_STEPS = 1500
+N_STEPS = 1000
 RECIPE = "culture-2-base"
 COMMAND = Path(sys.executable).with_name("msc-vision")
 SPINDLES, COLONIES = "usiigaci_t98g", "hela_cellaap"
 SCRATCHES = ("scratch_bnsreenu_mit", "wound_cellprofiler_bsd")
 SAME_DISHES = ("scratch_nu_mit_unlabelled", "woundhealing_cellprofiler", "phantast_demo")
 INGREDIENTS = ("synthetic", "paste", "pseudo")
+HELD_OUT = f"{SPINDLES}, held out"
+FOLD_COLUMNS = {"dice": ".2f", "confluency_mae": ".1f", "confluency_bias": "+.1f", "ap50": ".2f"}
 INTRO = """Recipe `{name}`, {n_steps} steps instead of {all_steps}: differences show what is worth learning from, not
 how good the shipped weights are. Each cell is foreground Dice / mean error of the covered share in points, of the
 network alone (nothing masked, no joining of cells), at the canonical pixel size. No variant sees the {colonies}
-colonies, the held-out third of {spindles} or the held-out simulated fields; the last two leave out another whole
-source instead. Bold: a source of which that variant never saw anything. One training each, so differences under 0.03
-are noise."""
+colonies, the held-out part of {spindles} or the held-out simulated fields; the last two leave out another whole source
+as well. Bold: a source of which that variant never saw anything. One training each, so differences under 0.03 are
+noise."""
+FOLDS_INTRO = """Cross-validation on {spindles}: each picture read by the whole recipe `default`, with the network of
+the row, which did not see it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One training: which ingredients it keeps beside the annotated pictures, and which sets it never sees."""
+    """One training: ingredients beside the annotated pictures, and which sets and fold of others it never sees."""
 
     title: str
     ingredients: tuple[str, ...]
     hold_out: tuple[str, ...] = (COLONIES,)
+    fold: int = 0
 
     @property
     def name(self) -> str:
         """Id of its model."""
-        return "-".join(["only", *self.ingredients, "without", *self.hold_out]).replace("_", "-")
+        words = ["only", *self.ingredients, "without", *self.hold_out, "fold", str(self.fold + 1)]
+        return "-".join(words).replace("_", "-")
 
 
 VARIANTS = (
     Variant("annotated pictures alone", ()),
     Variant("+ simulated", ("synthetic",)),
-    Variant("+ pasted", ("paste",)),
-    Variant("+ as local contrast sees it", ("pseudo",)),
-    Variant("all of these", INGREDIENTS),
-    Variant("all, without T98G", INGREDIENTS, (SPINDLES,)),
-    Variant("all, without scratch assays", INGREDIENTS, (*SCRATCHES, *SAME_DISHES)),
+    Variant("+ simulated, + pasted", ("synthetic", "paste")),
+    Variant("all: + as local contrast sees it", INGREDIENTS),
+    Variant("all, fold 2", INGREDIENTS, fold=1),
+    Variant("all, fold 3, without scratch assays", INGREDIENTS, (COLONIES, *SCRATCHES, *SAME_DISHES), fold=2),
+    Variant("all, without T98G", INGREDIENTS, (COLONIES, SPINDLES)),
 )
+FOLDS = VARIANTS[3:6]
 
 
 def measure(_: Setup) -> Section:
@@ -79,7 +87,35 @@ def measure(_: Setup) -> Section:
         colonies=COLONIES,
         spindles=SPINDLES,
     )
-    return Section(" ".join(intro.split()), tables=(table(("learned from", *sets), rows),))
+    folds = " ".join(FOLDS_INTRO.format(spindles=SPINDLES).split()) + "\n\n" + _fold_table()
+    return Section(" ".join(intro.split()), tables=(table(("learned from", *sets), rows), folds))
+
+
+def _fold_table() -> str:
+    """Return how the recipe reads the spindle cells that each fold held out."""
+    results = [_of_fold(variant) for variant in FOLDS]
+    rows = []
+    for variant, result in zip(FOLDS, results, strict=True):
+        own, cells = result.of(HELD_OUT), cell_figures(result, HELD_OUT)
+        texts = [f"{own[key]:{form}}" for key, form in FOLD_COLUMNS.items()]
+        rows.append((variant.title, own["n"], *texts, f"{cells['count_error']:.1f}", f"{cells['aspect_error']:+.1f}"))
+    n_all = sum(result.of(HELD_OUT)["n"] for result in results)
+    means = [
+        sum(result.of(HELD_OUT)["n"] * result.of(HELD_OUT)[key] for result in results) / n_all for key in FOLD_COLUMNS
+    ]
+    rows.append(("mean over pictures", n_all, *(f"{m:{f}}" for m, f in zip(means, FOLD_COLUMNS.values(), strict=True))))
+    header = ("network", "pictures", "Dice", "MAE", "bias", "AP50", "count off by, %", "median aspect ratio off by, %")
+    return table(header, [(*row, *[""] * (len(header) - len(row))) for row in rows])
+
+
+def _of_fold(variant: Variant) -> Result:
+    recipe = yaml.safe_load(resource_path("pipelines/default.yaml").read_text(encoding="utf-8"))
+    recipe |= {"name": variant.name, "network": {**recipe["network"], "model": str(CACHE / variant.name)}}
+    path = CACHE / f"{variant.name}-pipeline.yaml"
+    path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    setup = Setup(pipelines=(str(path),), sets=(SPINDLES,))
+    rows = [row for row in listed(setup, picture_uses_of(setup.network)) if row["group"] == HELD_OUT]
+    return score(rows, str(path), with_size=True)
 
 
 def variant_recipe(recipe: Mapping[str, Any], variant: Variant) -> dict[str, Any]:
@@ -88,7 +124,8 @@ def variant_recipe(recipe: Mapping[str, Any], variant: Variant) -> dict[str, Any
     if SPINDLES in variant.hold_out:  # pasted cells are theirs
         kept.pop("paste", None)
     training = {**recipe["training"], "n_steps": N_STEPS, "checkpoint_every": N_STEPS}
-    validation = {**recipe["validation"], "hold_out": list(variant.hold_out), "every_steps": 10 * N_STEPS}
+    validation = {**recipe["validation"], "hold_out": list(variant.hold_out), "fold": variant.fold}
+    validation |= {"every_steps": 10 * N_STEPS, "patience": 0}
     if "synthetic" not in kept:
         validation["n_synthetic"] = 0
     return {**kept, "name": variant.name, "training": training, "validation": validation}

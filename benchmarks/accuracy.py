@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.annotated import BARE_DISTANCE_PX, NAN, Result, Row, listed, score
+from benchmarks.annotated import BARE_DISTANCE_PX, NAN, Result, Row, cell_figures, listed, score
 from benchmarks.setup import PAIRS, SHARED, Setup, picture_uses_of
 from benchmarks.tables import Figure, Section, at_least, at_most, table
 
@@ -59,6 +59,7 @@ def measure(setup: Setup) -> Section:
         else ""
     )
     tables = [_set_table(rows, given), *_band_tables(given), _instance_table(rows, given), _bare_table(rows, given)]
+    tables += [_trust_table(given), _flag_table(given)]
     tables += [_blind_table(blind), _peer_table(given), *_notes(given)]
     return Section(
         " ".join(INTRO.format(network=which).split()), tuple(figures), tuple(text for text in tables if text)
@@ -132,31 +133,12 @@ def _extreme_figures(name: str, result: Result, bars: Mapping[str, float]) -> li
 
 
 def _instance_figures(name: str, result: Result, group: str) -> list[Figure]:
-    cells = _cells(result, group)
+    cells = cell_figures(result, group)
     return [
         at_least(f"{name}: AP50 of cells", result.of(group).get("ap50", NAN), 0.65),
         at_most(f"{name}: cell count off by, mean over images", cells["count_error"], 10, " %", digits=1),
         at_most(f"{name}: median aspect ratio off by", abs(cells["aspect_error"]), 8, " %", digits=1),
     ]
-
-
-def _cells(result: Result, group: str) -> dict[str, float]:
-    """Return count and shape of the cells of a group; NaN where it has none."""
-    some = [pair for pair in result.pairs if pair["group"] == group and "aspects" in pair]
-    if not some:
-        return dict.fromkeys(("n_true", "n_found", "count_error", "true", "found", "aspect_error"), NAN)
-    true, found = (np.concatenate([pair["aspects"][i] for pair in some]) for i in (0, 1))
-    n_true, n_found = (sum(pair["counts"][i] for pair in some) for i in (0, 1))
-    middle = [float(np.median(part)) if part.size else NAN for part in (true, found)]
-    off = [100 * abs(pair["counts"][1] / pair["counts"][0] - 1) for pair in some if pair["counts"][0]]
-    return {
-        "n_true": n_true,
-        "n_found": n_found,
-        "count_error": float(np.mean(off)) if off else NAN,
-        "true": middle[0],
-        "found": middle[1],
-        "aspect_error": 100 * (middle[1] / middle[0] - 1),
-    }
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -215,7 +197,7 @@ def _instance_table(rows: Sequence[Row], results: Results) -> str:
     lines = []
     for group in dict.fromkeys(row["group"] for row in rows if row["kind"] == "instances"):
         for name, result in results.items():
-            cells, own = _cells(result, group), result.of(group)
+            cells, own = cell_figures(result, group), result.of(group)
             counts = (_cell(cells["n_true"], ".0f"), _cell(cells["n_found"], ".0f"), _cell(cells["count_error"], ".0f"))
             precision = (_cell(own.get("ap50", NAN), ".2f"), _cell(own.get("ap", NAN), ".2f"))
             shape = (_cell(cells["true"], ".2f"), _cell(cells["found"], ".2f"), _cell(cells["aspect_error"], "+.0f"))
@@ -243,6 +225,38 @@ def _bare_table(rows: Sequence[Row], results: Results) -> str:
     return (
         f"Share of the bare surface, {BARE_DISTANCE_PX} px or more from any annotated cell, called cell, %:\n\n{text}"
     )
+
+
+def _trust_table(results: Results) -> str:
+    """Return how often the truth lies as near as a recipe says that it does."""
+    lines = []
+    for name, result in results.items():
+        for group in result.summary:
+            some = [p for p in result.pairs if p["group"] == group and not math.isnan(p["within"]) and "dice" in p]
+            if some:
+                inside = [abs(p["confluency_error"]) <= p["within"] for p in some]
+                width = float(np.mean([p["within"] for p in some]))
+                lines.append((group, name, len(some), f"{width:.1f}", f"{sum(inside)} of {len(inside)}"))
+    if not lines:
+        return ""
+    text = table(("set", "recipe", "n", "mean ± points", "within them"), lines)
+    return f"`confluency_within_points`, which 9 of 10 fields should lie within:\n\n{text}"
+
+
+def _flag_table(results: Results) -> str:
+    """Return how wrong fields are with and without each flag, on pictures that were not learned from."""
+    lines = []
+    for name, result in results.items():
+        unseen = [p for p in result.pairs if "dice" in p and not p["group"].endswith(LEARNED)]
+        flags = sorted({flag for p in unseen for flag in p["flags"]})
+        groups = {flag: [p for p in unseen if flag in p["flags"]] for flag in flags}
+        groups["no flag at all"] = [p for p in unseen if not p["flags"]]
+        for flag, some in groups.items():
+            errors = [abs(p["confluency_error"]) for p in some]
+            if errors:
+                lines.append((name, flag, len(errors), f"{np.mean(errors):.1f}", f"{max(errors):.1f}"))
+    text = table(("recipe", "flag", "n", "mean error", "worst"), lines)
+    return f"Fields with each flag, of those that the network did not learn from:\n\n{text}" if lines else ""
 
 
 def _blind_table(results: Results) -> str:

@@ -39,7 +39,8 @@ class Result:
         Of the outside scorer, by group: a set, or the part of it that was held out or learned from.
     pairs : sequence of mapping
         A record per image, of the outside scorer and with ``group``, ``name``, ``bare_percent`` (share of surely bare
-        surface that is called cell) and, of instances, ``aspects`` (true and measured) and ``counts``.
+        surface that is called cell), ``flags``, ``within`` (points by which the confluency may be off, as it says
+        itself) and, of instances, ``aspects`` (true and measured) and ``counts``.
     weak : sequence of (float, float)
         Measured and stated confluency of images without a mask.
     rejected : tuple of str
@@ -88,6 +89,7 @@ def score(rows: Sequence[Row], pipeline: str, *, with_size: bool) -> Result:
         by_size[row["pixel_size_um"] if with_size else ""].append(row)
     weak: list[tuple[float, float]] = []
     rejected: list[str] = []
+    doubts: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="msc-vision-bench-") as scratch:
         masks = Path(scratch) / "masks"
         for size, some in by_size.items():
@@ -95,6 +97,7 @@ def score(rows: Sequence[Row], pipeline: str, *, with_size: bool) -> Result:
             fields = _segment([PAIRS.parent / row["image"] for row in some], part, pipeline, size)
             rejected += [f"{Path(p).name}: {row['reason']}" for p, row in fields.items() if row["status"] != "scored"]
             for row in some:
+                doubts[row["image"]] = _doubts(fields[str(PAIRS.parent / row["image"])])
                 got = fields[str(PAIRS.parent / row["image"])]["confluency_percent"]
                 if row["kind"] == "weak" and got:
                     weak.append((float(got), float(row["confluency_percent"])))
@@ -102,7 +105,10 @@ def score(rows: Sequence[Row], pipeline: str, *, with_size: bool) -> Result:
                 path.rename(masks / path.name)
         found = _outside_score(rows, Path(scratch))
         by_image = {str(PAIRS.parent / row["image"]): row for row in rows}
-        pairs = [{**pair, **_details(by_image[pair["image"]], masks)} for pair in found["pairs"]]
+        pairs = [
+            {**pair, **_details(by_image[pair["image"]], masks), **doubts[by_image[pair["image"]]["image"]]}
+            for pair in found["pairs"]
+        ]
     return Result(found["summary"], pairs, weak, tuple(rejected))
 
 
@@ -115,6 +121,13 @@ def _segment(images: Sequence[Path], out: Path, pipeline: str, pixel_size_um: st
         raise RuntimeError(f"msc-vision segment ended with {done.returncode}: {done.stderr.strip()}")
     with (out / "fields.csv").open(newline="", encoding="utf-8") as file:
         return {row["path"]: row for row in csv.DictReader(file)}
+
+
+def _doubts(field: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a recipe says of its own answer."""
+    within = field.get("quality_confluency_within_points", "")
+    flags = [flag for flag in field.get("flags", "").split("; ") if flag]
+    return {"flags": flags, "within": float(within) if within else NAN}
 
 
 def _outside_score(rows: Sequence[Row], scratch: Path) -> dict[str, Any]:
@@ -171,3 +184,22 @@ def aspect_ratios(labels: NDArray[np.integer]) -> NDArray[np.float64]:
     inside &= found["axis_minor_length"] > 0
     ratios: NDArray[np.float64] = found["axis_major_length"][inside] / found["axis_minor_length"][inside]
     return ratios
+
+
+def cell_figures(result: Result, group: str) -> dict[str, float]:
+    """Return count and shape of the cells of a group; NaN where it has none."""
+    some = [pair for pair in result.pairs if pair["group"] == group and "aspects" in pair]
+    if not some:
+        return dict.fromkeys(("n_true", "n_found", "count_error", "true", "found", "aspect_error"), NAN)
+    true, found = (np.concatenate([pair["aspects"][i] for pair in some]) for i in (0, 1))
+    n_true, n_found = (sum(pair["counts"][i] for pair in some) for i in (0, 1))
+    middle = [float(np.median(part)) if part.size else NAN for part in (true, found)]
+    off = [100 * abs(pair["counts"][1] / pair["counts"][0] - 1) for pair in some if pair["counts"][0]]
+    return {
+        "n_true": n_true,
+        "n_found": n_found,
+        "count_error": float(np.mean(off)) if off else NAN,
+        "true": middle[0],
+        "found": middle[1],
+        "aspect_error": 100 * (middle[1] / middle[0] - 1),
+    }

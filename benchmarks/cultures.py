@@ -71,8 +71,9 @@ FAULTS: Mapping[str, Change] = {  # near the worst that training shows, one at a
 }
 TRIAL_FAULTS = ("none", "a quarter of the contrast")
 INTRO = """Fields of {side} x {side} pixels, {low:g}-{high:g} µm per pixel, in phase contrast unless said otherwise:
-spindle and stellate cells with up to a fifth of flattened ones, of the size and thickness of MSC, drawn anew for each
-field ({n_seeds} at each density, {n_faults} for each fault and density). Training has seen other fields of the same
+spindle and stellate cells with up to a fifth of flattened ones, of the size of MSC and as thick as a dry mass of some
+200 pg makes them (flattened ones 550), less than a rounded cell of the same culture has; drawn anew for each field
+({n_seeds} at each density, {n_faults} for each fault and density). Training has seen other fields of the same
 simulator, so this shows whether the reading follows a known truth over the whole range and where a fault breaks it,
 not how well real cells are outlined. Errors in points, measured minus true. Fields that a recipe refuses to judge are
 not scored and are counted; the bars are those of the network."""
@@ -113,6 +114,8 @@ class Reading:
     ap50: float
     count_error_percent: float
     aspect_error_percent: float
+    within_points: float
+    flags: tuple[str, ...]
 
 
 def measure(setup: Setup) -> Section:
@@ -125,7 +128,12 @@ def measure(setup: Setup) -> Section:
         }
     network = setup.network
     figures = _figures(readings[network.name]) if network else ()
-    tables = [_cover_table(readings), _cell_table(readings), *(_fault_table(name, r) for name, r in readings.items())]
+    tables = [
+        _cover_table(readings),
+        _cell_table(readings),
+        _trust_table(readings),
+        *(_fault_table(name, r) for name, r in readings.items()),
+    ]
     n_seeds, n_faults = (1, 1) if setup.is_trial else (N_SEEDS, N_FAULT_SEEDS)
     sizes = {"side": SIDE_PX, "low": PIXEL_SIZES_UM[0], "high": PIXEL_SIZES_UM[1]}
     intro = INTRO.format(n_seeds=n_seeds, n_faults=n_faults, **sizes)
@@ -173,7 +181,7 @@ def _msc_field(cover: int, rng: np.random.Generator) -> FieldSettings:
         shares=shares,
         area_um2=rng.uniform(1500, 2700),
         slenderness=rng.uniform(3.5, 7.0),
-        phase=rng.uniform(0.12, 0.28),
+        phase=rng.uniform(0.3, 0.7),
         alignment=rng.uniform(0.5, 1.0),
     )
     return FieldSettings(
@@ -206,12 +214,13 @@ def _read(fields: Sequence[Drawn], recipe: Pipeline, out: Path) -> list[Reading]
     by_path = {score.path: score for score in scores}
     found = []
     for field in fields:
-        measured = by_path[str(field.image)].confluency_percent
+        score = by_path[str(field.image)]
+        measured, within = score.confluency_percent, score.quality.get("confluency_within_points", NAN)
         if measured is None:
-            found.append(Reading(field.wanted, NAN, NAN, NAN, NAN, NAN))
+            found.append(Reading(field.wanted, NAN, NAN, NAN, NAN, NAN, NAN, score.flags))
             continue
         cells = _cells(field, out) if field.wanted.fault == "none" and recipe.network else (NAN, NAN, NAN)
-        found.append(Reading(field.wanted, measured - field.true_percent, measured, *cells))
+        found.append(Reading(field.wanted, measured - field.true_percent, measured, *cells, within, score.flags))
     return found
 
 
@@ -308,6 +317,21 @@ def _cell_table(readings: Mapping[str, Sequence[Reading]]) -> str:
     )
 
 
+def _trust_table(readings: Mapping[str, Sequence[Reading]]) -> str:
+    """Return how often the truth lies as near as a recipe says that it does."""
+    speaking = {name: some for name, some in readings.items() if any(not math.isnan(r.within_points) for r in some)}
+    if not speaking:
+        return "No recipe says how far it may be off."
+
+    def cells(some: list[Reading]) -> list[str]:
+        known = [r for r in some if not math.isnan(r.within_points)]
+        inside = sum(abs(r.error) <= r.within_points for r in known)
+        return [_cell(_mean([r.within_points for r in known]), ".1f"), f"{inside} of {len(known)}"]
+
+    header = ("true", *(f"{name}: {column}" for name in speaking for column in ("mean ± points", "within them")))
+    return "`confluency_within_points`, without faults:\n\n" + table(header, _by_cover(speaking, cells))
+
+
 def _fault_table(name: str, readings: Sequence[Reading]) -> str:
     lines = []
     for fault in FAULTS:
@@ -317,6 +341,7 @@ def _fault_table(name: str, readings: Sequence[Reading]) -> str:
             known = [abs(e) for errors in by_cover for e in errors if not math.isnan(e)]
             n_refused = sum(math.isnan(e) for errors in by_cover for e in errors)
             worst = _cell(max(known, default=NAN), ".1f")
-            lines.append((fault, *(_cell(_mean(errors), "+.1f") for errors in by_cover), worst, n_refused))
-    header = ("fault", *(f"{cover} %" for cover in FAULT_COVERS), "worst", "refused")
+            n_flagged = sum(bool(r.flags) for r in of_fault)
+            lines.append((fault, *(_cell(_mean(errors), "+.1f") for errors in by_cover), worst, n_refused, n_flagged))
+    header = ("fault", *(f"{cover} %" for cover in FAULT_COVERS), "worst", "refused", "flagged")
     return f"By fault, `{name}`: mean error at each true density\n\n{table(header, lines)}"

@@ -20,7 +20,7 @@ from msc_vision.segmentation.fusion import Areas, DoubtSettings, Opinion, Probab
 from msc_vision.segmentation.network import predict
 from msc_vision.segmentation.network.field_maps import plan_field
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, know
+from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, folded, know
 from msc_vision.segmentation.network.predict import (
     MARGIN_PX,
     predict_window,
@@ -129,6 +129,31 @@ def test_windows_share_out_the_working_pixels(height, width, pixel_um, factor):
         assert 0 <= region.y0 <= region.y1 <= shape[0]
         area += (region.y1 - region.y0) * (region.x1 - region.x0)
     assert area == shape[0] * shape[1]
+
+
+def with_past(network):
+    """Return a copy whose normalisations have seen something, as those of a trained network have."""
+    trained = CultureNetwork(NetworkShape(widths=(8, 12, 16), n_deep=2))
+    trained.load_state_dict(network.state_dict())
+    random = torch.Generator().manual_seed(1)
+    for module in trained.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.running_mean, module.running_var, module.weight.data, module.bias.data):
+                tensor.copy_(torch.rand(tensor.shape, generator=random) + 0.5)
+    return trained.eval()
+
+
+@pytest.mark.parametrize("prepare", [lambda network: network, folded], ids=["as trained", "folded"])
+def test_maps_are_the_rounded_probabilities_of_the_network(network, prepare):
+    """Blocks and folding are ways to be quick: the slow way is the network as it was trained, pixel by pixel."""
+    trained = with_past(network)
+    picture = np.random.default_rng(2).uniform(0.5, 1.5, (5 * GRID, 7 * GRID)).astype(np.float32)
+    with torch.inference_mode():
+        logits = trained(torch.from_numpy(network_inputs(picture))[None])[0][0].numpy()
+    expected = 255 / (1 + np.exp(-logits / np.array([1.5, 1, 1, 1, 1, 1])[:, None, None]))
+    maps, *_ = predict_window(prepare(trained), picture, 1.5, bf16=False)
+    assert expected.std() > 20
+    assert np.abs(maps - expected).max() <= 0.51
 
 
 def test_nothing_beyond_the_margin_reaches_an_answer(network):
@@ -303,9 +328,16 @@ def test_where_something_hides_the_surface_nothing_is_judged(image, network, tmp
     assert clear.quality["obscured_percent"] == 0
     assert 0 < partly.quality["obscured_percent"] < 100
     assert partly.judgeable_percent < clear.judgeable_percent
-    blind = scored(image, model_that_sees(tmp_path / "blind", network, 50.0), tmp_path)
-    assert blind.status == "failed"
-    assert "no judgeable pixel" in blind.reason
+
+
+@pytest.mark.parametrize("tiling", [WHOLE, Tiling(whole_px=1, tile_px=1024)], ids=["whole", "tiled"])
+def test_a_field_that_is_hidden_all_over_is_rejected_and_leaves_no_labels(image, network, tmp_path, tiling):
+    out = tmp_path / "hidden"
+    out.mkdir()
+    blind = scored(image, model_that_sees(tmp_path / "blind", network, 50.0), out, tiling)
+    assert (blind.status, blind.confluency_percent) == ("rejected", None)
+    assert blind.reason == "something hides all of the surface (obscured 100 %)"
+    assert not list(out.iterdir())
 
 
 def test_strangeness_is_distance_in_spreads_of_the_training():

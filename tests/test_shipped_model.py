@@ -22,7 +22,7 @@ def read(name, tmp_path, pixel_size_um=None):
 
 
 def test_every_shipped_model_is_whole():
-    assert "culture-2" in shipped_models()
+    assert "culture-3" in shipped_models()
     for name in shipped_models():
         assert load_model(name).config.id == name
 

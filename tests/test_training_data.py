@@ -105,6 +105,21 @@ def test_a_cell_that_looks_like_the_surface_around_it_teaches_nothing_and_a_roug
     np.testing.assert_array_equal(hidden_cells(picture, labels), labels == 1)
 
 
+def test_an_outline_around_a_smooth_inside_teaches_nothing():
+    """Between real cells a gap of bare surface looks just like that: bright rims, and nothing within."""
+    rng = np.random.default_rng(2)
+    picture, labels = grainy(rng, (300, 300), 0.01), np.zeros((300, 300), np.int32)
+    labels[40:140, 40:140], labels[160:260, 160:260] = 1, 2
+    rim = np.zeros(labels.shape, bool)
+    for start in (40, 160):
+        rim[start : start + 100, start : start + 100] = True
+        rim[start + 3 : start + 97, start + 3 : start + 97] = False
+    picture[rim] *= 1.3
+    rough = (labels == 2) & ~rim
+    picture[rough] = grainy(rng, labels.shape, 0.03)[rough]
+    np.testing.assert_array_equal(hidden_cells(picture, labels), labels == 1)
+
+
 @pytest.mark.parametrize(("spread", "is_hidden"), [(0.01, True), (0.05, False)])
 def test_a_full_field_is_compared_with_the_same_surface_without_cells(spread, is_hidden):
     rng = np.random.default_rng(1)

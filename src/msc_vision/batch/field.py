@@ -6,7 +6,7 @@ tile read with the surroundings that the filters reach, so the result is the sam
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ SIZE_TOLERANCE = 0.01
 BARE_OR_FULL = (
     "The field has one texture all over, which pale full cover and rough bare surface may both have: look at it."
 )
+HIDDEN = "something hides all of the surface (obscured 100 %)"
 
 
 TileMap = Callable[..., Iterator[Any]]
@@ -208,7 +209,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
         labels, judged = look.masks
         objects, seen, opinion = look.objects, look.areas, look.opinion
     digest = None
-    if task.labels_path is not None:
+    if task.labels_path is not None and seen.n_judgeable > 0:
         images = labels > 0, labels, judged.view(np.bool_)
         digest = write_labels(task.labels_path, *images, frame.pixel_size_um, frame.factor, frame.info.shape)
     counted = _counted(task, objects, seen, opinion, digest)
@@ -386,7 +387,8 @@ def _look_tiled(
         return np.ascontiguousarray(foreground_mask(picture, levels, tiled.sizes)[inner])
 
     look = network.look_tiled(tiled.read, tiled.judged, contrast, tiles, task.labels_path, tile_map)
-    digest = None if task.labels_path is None else labels_sha256(task.labels_path)
+    is_written = task.labels_path is not None and look.areas.n_judgeable > 0
+    digest = labels_sha256(task.labels_path) if task.labels_path is not None and is_written else None
     return _counted(task, look.objects, look.areas, look.opinion, digest)
 
 
@@ -413,7 +415,8 @@ def _scored(
     levels: ContrastLevels,
 ) -> FieldScore:
     if counted.n_judgeable == 0:
-        raise UndefinedResultError(f"{task.source}: no judgeable pixel, so confluency is undefined.")
+        hidden = replace(report, is_judgeable=False, reason=HIDDEN)
+        return _rejected(task, frame, hidden, notes, sha256)
     if task.objects_path is not None:
         _save_objects(task.objects_path, counted.objects.table)
     common = _common(frame, report, notes, sha256)

@@ -25,7 +25,7 @@ from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
 from msc_vision.segmentation.fusion import Areas, Opinion, Probabilities, areas, probabilities
 from msc_vision.segmentation.network.field_maps import FieldPlan, ReadBinned, plan_field, window_maps
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.model import MAPS, folded
 from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
 from msc_vision.segmentation.network.weights import Model, load_model
 from msc_vision.segmentation.objects import ObjectTable
@@ -158,7 +158,8 @@ class NetworkField:
 
             found = list(tile_map(evidence, tiles))
             objects = self._join([parts for parts, *_ in found])
-            if target is not None:
+            seen = sum((seen for *_, seen in found), start=Areas())
+            if target is not None and seen.n_judgeable > 0:
                 with LabelsWriter(target, shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
 
                     def number(region: Region, lookup: NDArray[np.int32]) -> None:
@@ -169,7 +170,6 @@ class NetworkField:
                     for _ in tile_map(number, tiles, objects.lookups):
                         pass
         sums = sum((sums for _, sums, _ in found), start=Probabilities())
-        seen = sum((seen for *_, seen in found), start=Areas())
         return Look(None, objects, seen, self._opinion(sums, stored.strangeness))
 
     def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
@@ -348,7 +348,8 @@ def resolved_precision(precision: Precision) -> Precision:
 
 @lru_cache(maxsize=2)
 def _loaded(name: str) -> Model:
-    return load_model(name)
+    model = load_model(name)
+    return replace(model, network=folded(model.network))
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ def export(
 
     **Examples**
 
-        msc-vision export culture-2 --out exported
+        msc-vision export culture-3 --out exported
         msc-vision export models/lab7-1 --out exported --url https://example.org/our-model
     """
     from msc_vision.learning.export import PackageText, example_field, export_bioimageio, export_onnx

@@ -120,9 +120,9 @@ def train(  # noqa: PLR0913, PLR0917  (one parameter per option)
 
     **Examples**
 
-        msc-vision train models/recipes/culture-2.yaml --data annotated --out models
-        msc-vision train models/recipes/culture-2.yaml --data annotated --fold 1/3 --out crossvalidation
-        msc-vision train corrected/ --from culture-2 --name lab7-1 --pixel-size-um 0.65
+        msc-vision train models/recipes/culture-3.yaml --data annotated --out models
+        msc-vision train models/recipes/culture-3.yaml --data annotated --fold 1/3 --out crossvalidation
+        msc-vision train corrected/ --from culture-3 --name lab7-1 --pixel-size-um 0.65
     """
     from msc_vision.learning.heap import keep_freed_memory
     from msc_vision.learning.progress import progress_on

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from msc_vision.synth import FieldSettings, RenderedField
 
 CLASSICAL = "contrast"
+SYNTHETIC = "synthetic"
 
 
 @cache
@@ -109,8 +110,8 @@ class SyntheticJob:
 
     @property
     def set_name(self) -> str:
-        """Always ``synthetic``."""
-        return "synthetic"
+        """Always `SYNTHETIC`."""
+        return SYNTHETIC
 
     @property
     def key(self) -> str:

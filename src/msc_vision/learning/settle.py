@@ -27,6 +27,10 @@ FOREGROUND_LIMIT = 0.5
 _SMOOTH_UM = (2.5, 3.2, 4.0, 5.0)
 _JOIN_FROM = (0.65, 0.7, 0.75, 0.8, 0.85, 0.9)
 _SPLINTER_UM2 = (150.0, 300.0, 500.0)
+_CANDIDATES = tuple(
+    CellSettings(smooth_um=smooth, join_from=join, splinter_um2=splinter)
+    for smooth, join, splinter in itertools.product(_SMOOTH_UM, _JOIN_FROM, _SPLINTER_UM2)
+)
 _FLOORS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0)
 _PER_UNSURE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5)
 _COVERED = 0.9
@@ -83,10 +87,10 @@ def settle(network: CultureNetwork, pictures: Sequence[Annotated], canonical_pix
         maps, *_ = predict_window(network, picture.astype(np.float32), 1.0, bf16=bf16)
         counts += _counted(maps[0], labels > 0)
         seen.append(_look(maps, labels, canonical_pixel_size_um))
-    joining, ap50 = _joining(seen, canonical_pixel_size_um)
-    settings = ModelSettings(foreground_limit=FOREGROUND_LIMIT, cells=joining)
-    apart = _apart(seen, canonical_pixel_size_um)
-    return Settled(settings, _temperature(counts), ap50, apart, len(seen))
+    scores = np.array([[_ap50(one, joining, canonical_pixel_size_um) for joining in _CANDIDATES] for one in seen])
+    best = int(np.argmax(scores.mean(axis=0)))
+    settings = ModelSettings(foreground_limit=FOREGROUND_LIMIT, cells=_CANDIDATES[best])
+    return Settled(settings, _temperature(counts), float(scores[:, best].mean()), _apart(scores), len(seen))
 
 
 def remember(network: CultureNetwork, pictures: Iterable[NDArray[np.uint16]]) -> float:
@@ -192,25 +196,11 @@ def _look(maps: NDArray[np.uint8], labels: NDArray[np.int32], pixel_um: float) -
     return _Seen(region.shape, parts, shared)
 
 
-def _joining(seen: Sequence[_Seen], pixel_um: float) -> tuple[CellSettings, float]:
-    """Return the best joining for these pictures, and its mean AP50."""
-    candidates = [
-        CellSettings(smooth_um=smooth, join_from=join, splinter_um2=splinter)
-        for smooth, join, splinter in itertools.product(_SMOOTH_UM, _JOIN_FROM, _SPLINTER_UM2)
-    ]
-    scores = [float(np.mean([_ap50(s, candidate, pixel_um) for s in seen])) for candidate in candidates]
-    best = int(np.argmax(scores))
-    return candidates[best], scores[best]
-
-
-def _apart(seen: Sequence[_Seen], pixel_um: float) -> float:
-    """Return the mean AP50 of each half with what is best for the other."""
-    halves = seen[::2], seen[1::2]
-    scores = []
-    for own, other in (halves, halves[::-1]):
-        joining, _ = _joining(other, pixel_um)
-        scores += [_ap50(s, joining, pixel_um) for s in own]
-    return float(np.mean(scores))
+def _apart(scores: NDArray[np.float64]) -> float:
+    """Return the mean AP50 of each half of the pictures (rows) with the candidate that is best for the other half."""
+    halves = scores[::2], scores[1::2]
+    apart = [own[:, int(np.argmax(other.mean(axis=0)))] for own, other in (halves, halves[::-1])]
+    return float(np.concatenate(apart).mean())
 
 
 def _ap50(seen: _Seen, joining: CellSettings, pixel_um: float) -> float:

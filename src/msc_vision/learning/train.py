@@ -22,6 +22,7 @@ from msc_vision.learning.batches import Batch, BatchMaker, batches
 from msc_vision.learning.card import card_text, data_record, score_record
 from msc_vision.learning.checkpoint import Checkpoint, Weights, load_checkpoint, save_checkpoint
 from msc_vision.learning.data import TrainingData, collect, held_out_cells
+from msc_vision.learning.jobs import SYNTHETIC
 from msc_vision.learning.loss import map_losses, scale_loss, total_loss
 from msc_vision.learning.progress import Progress, Silent
 from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
@@ -37,7 +38,7 @@ _LOOK_AT_LOSS_EVERY = 20
 _ENOUGH_TO_SETTLE = 4
 """Held-out pictures with single cells, from which on they say how basins are joined."""
 _ENOUGH_TO_TRUST = 20
-"""Held-out pictures, from which on 9 of 10 of them mean something."""
+"""Held-out pictures, from which on 9 of 10 of them mean something; real ones, if there are so many."""
 LOSSES = (*MAPS, "scale")
 
 
@@ -388,8 +389,10 @@ def _meaning(plan: TrainPlan, data: TrainingData, network: CultureNetwork) -> tu
     found: dict[str, Any] = {
         "strange_from": remember(network, (item.picture for part in data.parts for item in part.items))
     }
-    if len(data.held_out) >= _ENOUGH_TO_TRUST:
-        found["trust"] = trust(network, data.held_out, temperature)
+    photographed = [item for item in data.held_out if item.set_name != SYNTHETIC]
+    judges = photographed if len(photographed) >= _ENOUGH_TO_TRUST else data.held_out
+    if len(judges) >= _ENOUGH_TO_TRUST:
+        found["trust"] = trust(network, judges, temperature)
     return settings.model_copy(update=found), temperature
 
 

@@ -15,6 +15,10 @@ _BRIGHTNESS_PX = 97
 _RIM_PX = 5
 _LEAST_EFFECT = 1.2
 """Difference from bare surface, in standard deviations of bare pixels, that an eye finds on an area of a cell."""
+_LEAST_INSIDE = 0.6
+"""The same for the texture inside of the rim, without which a cell is an outline around nothing."""
+_INSIDE_PX = 200
+"""Pixels inside of the rim from which a cell has an inside that can be judged."""
 _CLIP = 3.0
 """A speck on a cell does not make the cell visible: no pixel counts for more than this many deviations."""
 _LEAST_BARE_PX = 2000
@@ -33,7 +37,8 @@ def hidden_cells(
     """Return where cells lie that differ from bare surface neither in texture nor, at the rim, in brightness.
 
     An interior that is only a little brighter or darker does not count: so is bare surface beside a halo, and a network
-    that learned to see cells by it fills the gaps between real ones.
+    that learned to see cells by it fills the gaps between real ones. A rim around an inside as smooth as bare surface
+    does not count either: a gap between real cells is just that.
 
     Parameters
     ----------
@@ -62,7 +67,10 @@ def hidden_cells(
             _effect(seen.contrast, rim, n, bare.contrast[is_bare]),
         ]
     )
-    hidden = effect < _LEAST_EFFECT
+    inside = np.where(rim > 0, 0, labels)
+    is_empty = np.bincount(inside.ravel(), minlength=n) >= _INSIDE_PX
+    is_empty &= _effect(seen.texture, inside, n, bare.texture[is_bare]) < _LEAST_INSIDE
+    hidden = (effect < _LEAST_EFFECT) | is_empty
     hidden[0] = False
     return hidden[labels]
 

@@ -14,8 +14,6 @@ UNITS_PER_STEP = 200
 """Height of one of the 255 steps of the cores map: what smoothing makes of it stays a whole number."""
 SMOOTH_MAX_PX = 8.0
 """Widest smoothing, one sigma."""
-_UP = ((0, -1), (-1, 1), (-1, 0), (-1, -1))  # neighbours read before a pixel, backwards: they must be higher
-_DOWN = ((0, 1), (1, -1), (1, 0), (1, 1))  # neighbours read after it: as high is enough, so plateaus have one summit
 
 
 def summits(height: NDArray[np.uint16]) -> NDArray[np.int32]:
@@ -63,14 +61,15 @@ def smooth_height(core: NDArray[np.uint8], foreground: NDArray[np.uint8], smooth
 
 def _steps(height: NDArray[np.uint16]) -> NDArray[np.int32]:
     """Return the index of the highest of each pixel and its eight neighbours; of equals the last in reading order."""
-    rows, columns = height.shape
+    # the two bits below a height say which row, the two below those which column it was found in: one maximum, then,
+    # finds height, row and column, and of equals the last
     padded = cv2.copyMakeBorder(height, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0.0, 0.0, 0.0, 0.0))
-    best = height.copy()
-    offset = np.zeros(height.shape, np.int32)
-    for neighbours, compare in ((_UP, np.greater), (_DOWN, np.greater_equal)):
-        for dy, dx in neighbours:
-            there = padded[1 + dy : 1 + dy + rows, 1 + dx : 1 + dx + columns]
-            higher = compare(there, best)
-            np.copyto(best, there, where=higher)
-            offset[higher] = dy * columns + dx
-    return offset + np.arange(height.size, dtype=np.int32).reshape(height.shape)
+    found = padded.astype(np.int32)
+    for _ in range(2):
+        found <<= 2
+        found = np.maximum(np.maximum(found[:-2], found[1:-1] | 1), found[2:] | 2).T
+    columns = height.shape[1]
+    place = np.arange(16)
+    offsets = ((place >> 2) - 1) * columns + (place & 3) - 1
+    found &= 15
+    return offsets.astype(np.int32)[found] + np.arange(height.size, dtype=np.int32).reshape(height.shape)

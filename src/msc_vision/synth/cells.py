@@ -119,22 +119,22 @@ def make_cell(
     uniform = rng.random(8)
     phase = 1.3 * cells.phase * math.exp(cells.phase_spread * normal[0])  # at its thickest
     edge = cells.edge_um * math.exp(0.5 * normal[1])
-    texture = cells.texture * math.exp(0.6 * normal[2])
+    texture = cells.texture * math.exp(0.45 * normal[2])
     along, across = (0.42, 0.20) if kind == CellKind.SPINDLE else (0.30, 0.24)
-    veil, streaks, ruffle, nucleus = 0.25 + 0.5 * uniform[0], 0.0, 0.0, -0.3 + 0.7 * uniform[1]
+    veil, streaks, ruffle, nucleus = 0.15 + 0.5 * uniform[0], 0.0, 0.0, -0.3 + 0.7 * uniform[1]
     dome, nucleoli = uniform[6], int(1 + 2 * uniform[7])
     if kind == CellKind.FLATTENED:
         phase *= cells.flattened_phase
+        texture *= 1.5
         edge *= 0.5
         dome *= 0.3
-        veil, streaks, ruffle = 0.45 + 0.45 * uniform[0], 0.45 * uniform[2] ** 2, 1.6 * uniform[3] ** 2
-        texture *= 1.6
+        veil, streaks, ruffle = 0.45 + 0.45 * uniform[0], 0.25 * uniform[2] ** 3, 1.2 * uniform[3] ** 2
     elif kind == CellKind.ROUNDED:
         phase, edge, texture = 3.2 + 2.8 * uniform[2], 0.5 * width, 0.3 * texture
         veil, nucleus = 1.0, 0.0
     elif uniform[4] < 0.5:
         ruffle = 1.2 * uniform[3]
-    granularity = 0.25 if kind == CellKind.ROUNDED else 0.08 + 0.9 * uniform[5] ** 2
+    granularity = 0.25 if kind == CellKind.ROUNDED else 0.06 + 0.6 * uniform[5] ** 2
     return Cell(
         kind=kind,
         outline=outline,

@@ -52,7 +52,12 @@ class ScratchSettings(FrozenModel):
 
 
 class CellSettings(FrozenModel):
-    """Shape and optical thickness of the cells; areas from FACTS of the field (Oja 2018: 1,800-2,500 µm² spread)."""
+    """Shape and optical thickness of the cells; areas from FACTS of the field (Oja 2018: 1,800-2,500 µm² spread).
+
+    A cell of dry mass m on an area A delays light by 2 pi a m / (wavelength A) on average, with a = 0.18 µm³/pg (R.
+    Barer, Nature 169, 366 (1952)). The defaults give spindles and stars of some 260 pg, flattened cells of 650 pg and
+    rounded ones of 540 pg: a cell that rounds up or flattens keeps its mass. The masses themselves are a placeholder.
+    """
 
     shares: KindShares = KindShares()
     area_um2: float = Field(2100.0, gt=60, description="median spread area of spindles and stars")
@@ -63,13 +68,13 @@ class CellSettings(FrozenModel):
     process_width_um: float = Field(1.8, gt=0, description="width of the processes near their tips")
     process_length_um: float = Field(22.0, ge=0, description="mean length of the thin end of a process")
     roughness_um: float = Field(0.7, ge=0, description="unevenness of the rim")
-    phase: float = Field(0.19, gt=0, description="median phase shift of a spread cell's body")
+    phase: float = Field(0.45, gt=0, description="median phase shift of a spread cell's body")
     phase_spread: float = Field(
-        0.55, ge=0, le=2, description="standard deviation of its logarithm, cell to cell; 0.55 spans a decade"
+        0.4, ge=0, le=2, description="standard deviation of its logarithm, cell to cell; 0.55 spans a decade"
     )
-    flattened_phase: float = Field(0.12, gt=0, description="phase of a flattened cell over that of a spindle")
+    flattened_phase: float = Field(0.35, gt=0, description="phase of a flattened cell over that of a spindle")
     edge_um: float = Field(2.2, gt=0, description="median distance over which the rim rises to the interior")
-    texture: float = Field(0.22, ge=0, description="median unevenness of the cytoplasm, over its phase")
+    texture: float = Field(0.15, ge=0, description="median unevenness of the cytoplasm, over its phase")
     granularity: float = Field(0.2, ge=0, description="phase of granules around the nucleus")
     clumping: float = Field(1.0, ge=0, le=3, description="how unevenly cells settle; 0 spaces them evenly")
     alignment: float = Field(0.9, ge=0, le=1, description="how far neighbours share one direction in a full field")

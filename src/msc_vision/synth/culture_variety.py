@@ -47,11 +47,11 @@ def random_cell_settings(rng: np.random.Generator) -> CellSettings:
     style = styles[int(rng.choice(len(styles), p=(0.44, 0.17, 0.12, 0.14, 0.13)))]
     return style(rng).model_copy(
         update={
-            "phase_spread": rng.uniform(0.25, 0.9),
-            "flattened_phase": _log_uniform(rng, 0.08, 0.5),
+            "phase_spread": rng.uniform(0.2, 0.7),
+            "flattened_phase": _log_uniform(rng, 0.2, 0.7),
             "edge_um": _log_uniform(rng, 0.8, 5.0),
             "roughness_um": _log_uniform(rng, 0.2, 1.6),
-            "texture": _log_uniform(rng, 0.08, 0.9),
+            "texture": _log_uniform(rng, 0.12, 0.8),
             "clumping": rng.uniform(0, 2.5),
             "alignment": rng.uniform(0, 1),
             "swirl_um": _log_uniform(rng, 120, 700),
@@ -80,7 +80,7 @@ def _stromal(rng: np.random.Generator) -> CellSettings:
         slenderness=_log_uniform(rng, 2.5, 11),
         process_width_um=rng.uniform(1.4, 2.6),
         process_length_um=_log_uniform(rng, 5, 60),
-        phase=_log_uniform(rng, 0.1, 0.7),
+        phase=_log_uniform(rng, 0.2, 1.2),
         rounded_diameter_um=rng.uniform(12, 22),
     )
 
@@ -98,7 +98,7 @@ def _small(rng: np.random.Generator) -> CellSettings:
         flattened_area_um2=_log_uniform(rng, 900, 4000),
         slenderness=_log_uniform(rng, 1.6, 5),
         process_length_um=_log_uniform(rng, 2, 12),
-        phase=_log_uniform(rng, 0.12, 1.4),
+        phase=_log_uniform(rng, 0.25, 1.6),
         rounded_diameter_um=rng.uniform(8, 16),
     )
 
@@ -111,7 +111,7 @@ def _flat(rng: np.random.Generator) -> CellSettings:
         ),
         area_um2=_log_uniform(rng, 1200, 4000),
         flattened_area_um2=_log_uniform(rng, 5000, 20000),
-        phase=_log_uniform(rng, 0.12, 0.8),
+        phase=_log_uniform(rng, 0.25, 1.2),
     )
 
 
@@ -124,7 +124,7 @@ def _sheets(rng: np.random.Generator) -> CellSettings:
         area_um2=max(area * rng.uniform(1, 3), 200),
         slenderness=_log_uniform(rng, 1.6, 4),
         process_length_um=_log_uniform(rng, 2, 15),
-        phase=_log_uniform(rng, 0.1, 0.7),
+        phase=_log_uniform(rng, 0.2, 1.2),
         rounded_diameter_um=1.1 * math.sqrt(area),
         islands=IslandSettings(
             share=rng.uniform(0.5, 1.0),
@@ -147,7 +147,7 @@ def _other(rng: np.random.Generator) -> CellSettings:
             rounded=rng.uniform(0.001, 0.1),
         ),
         area_um2=_log_uniform(rng, 700, 3500),
-        phase=_log_uniform(rng, 0.1, 0.6),
+        phase=_log_uniform(rng, 0.2, 1.0),
     )
 
 

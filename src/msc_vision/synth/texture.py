@@ -49,7 +49,7 @@ def cell_texture(
 def _dots(grain: FloatArray, culture: Culture, settings: TextureSettings, pixel_size_um: float) -> FloatArray:
     """Return peaks of noise, denser for granules and thinner for vacuoles, as many as the granularity asks for."""
     peaks = unit(blur(grain[::-1], settings.dot_um / pixel_size_um))  # turned over: else granules follow the unevenness
-    level = np.float32(2.4) - np.float32(1.4) * np.clip(culture.granularity, 0, 1)
+    level = np.float32(2.6) - np.float32(1.0) * np.clip(culture.granularity, 0, 1)
     dense = np.clip(peaks - level, 0, 1.5)
     thin = np.clip(-peaks - level, 0, 1.5)
     present = np.minimum(culture.granularity * np.float32(4.0), np.float32(1.0))

@@ -116,11 +116,11 @@ def _optics(mode: Mode, contrast: float, pixel_size_um: float, rng: np.random.Ge
 
 def _texture(rng: np.random.Generator) -> TextureSettings:
     return TextureSettings(
-        unevenness=_log_uniform(rng, 0.02, 0.25),
+        unevenness=_log_uniform(rng, 0.04, 0.2),
         fine_um=_log_uniform(rng, 0.5, 1.6),
         coarse_um=_log_uniform(rng, 2.0, 7.0),
         coarse_share=rng.uniform(0.2, 0.85),
-        dots=_log_uniform(rng, 0.15, 2.5),
+        dots=_log_uniform(rng, 0.1, 1.2),
         dot_um=_log_uniform(rng, 0.5, 1.5),
         vacuoles=rng.uniform(0.0, 0.7),
     )
@@ -133,11 +133,11 @@ def _background(contrast: float, rng: np.random.Generator) -> BackgroundSettings
         vignetting=light * 0.5 * float(rng.beta(1.0, 4.0)),
         tilt=light * 0.3 * float(rng.beta(1.0, 4.0)),
         unevenness=_log_uniform(rng, 0.002, 0.03),
-        film=_log_uniform(rng, 0.003, 0.015) if _happens(rng, 0.1) else _log_uniform(rng, 0.0002, 0.003),
+        film=_log_uniform(rng, 0.004, 0.025) if _happens(rng, 0.2) else _log_uniform(rng, 0.0002, 0.003),
         film_um=_log_uniform(rng, 0.6, 3.0),
         film_patchiness=rng.uniform(0.0, 0.8),
-        remnants=_log_uniform(rng, 0.005, 0.04) if _happens(rng, 0.25) else 0.0,
-        remnants_share=_log_uniform(rng, 0.001, 0.03),
+        remnants=_log_uniform(rng, 0.01, 0.12) if _happens(rng, 0.45) else 0.0,
+        remnants_share=_log_uniform(rng, 0.002, 0.06),
         debris_per_mm2=_log_uniform(rng, 1.0, 100.0),
         dust_per_mm2=_log_uniform(rng, 0.5, 15.0),
     )
@@ -175,25 +175,25 @@ def _faults(contrast: float, rng: np.random.Generator) -> FaultSettings:
         {
             "condensation": light * _log_uniform(rng, 0.02, 0.4) if _happens(rng, 0.07) else 0.0,
             "meniscus": rng.uniform(0.1, 0.9) if _happens(rng, 0.07) else 0.0,
-            "plastic": _log_uniform(rng, 0.001, 0.01) if _happens(rng, 0.12) else 0.0,
+            "plastic": _log_uniform(rng, 0.002, 0.03) if _happens(rng, 0.15) else 0.0,
             "layer_above": light * _log_uniform(rng, 0.02, 0.3) if _happens(rng, 0.08) else 0.0,
             "scratches": int(rng.integers(1, 7)) if _happens(rng, 0.10) else 0,
             "fibres": int(rng.integers(1, 3)) if _happens(rng, 0.05) else 0,
-            "bubbles": int(rng.integers(1, 4)) if _happens(rng, 0.05) else 0,
-            "wall": rng.uniform(0.03, 0.3) if _happens(rng, 0.06) else 0.0,
+            "bubbles": int(rng.integers(1, 4)) if _happens(rng, 0.08) else 0,
+            "wall": rng.uniform(0.03, 0.4) if _happens(rng, 0.1) else 0.0,
             "motion_um": rng.uniform(1.0, 6.0) if _happens(rng, 0.05) else 0.0,
             "seams": int(rng.integers(1, 3)) if _happens(rng, 0.06) else 0,
             "seam_step": _log_uniform(rng, 0.01, 0.12),
-            "burnt_in": burnt_in if _happens(rng, 0.10) else "none",
-            "frame": rng.uniform(0.01, 0.08) if _happens(rng, 0.05) else 0.0,
+            "burnt_in": burnt_in if _happens(rng, 0.12) else "none",
+            "frame": rng.uniform(0.01, 0.08) if _happens(rng, 0.07) else 0.0,
         }
     )
 
 
 def _contamination(rng: np.random.Generator) -> ContaminationSettings:
-    kind = ("haze", "dots", "budding", "filaments")[int(rng.integers(4))]
+    kind = ("haze", "haze", "dots", "budding", "filaments")[int(rng.integers(5))]
     amount = rng.uniform(0.05, 0.5)
-    return ContaminationSettings.model_validate({"kind": kind if _happens(rng, 0.06) else "none", "amount": amount})
+    return ContaminationSettings.model_validate({"kind": kind if _happens(rng, 0.15) else "none", "amount": amount})
 
 
 def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:

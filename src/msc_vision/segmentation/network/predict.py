@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from msc_vision.records import Region
 from msc_vision.segmentation.network.inputs import REACH_PX as INPUT_REACH_PX
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, CultureNetwork
+from msc_vision.segmentation.network.model import GRID, STRIDE, CultureNetwork
 
 WINDOW_PX = 2560
 """Longest side of a field, in canonical pixels, that goes through the network at once."""
@@ -188,12 +188,32 @@ def predict_window(
     height, width = picture.shape
     padded = cv2.copyMakeBorder(picture, 0, -height % GRID, 0, -width % GRID, cv2.BORDER_REFLECT_101)
     device = next(network.parameters()).device
-    inputs = torch.from_numpy(network_inputs(padded))[None]
-    inputs = inputs.to(device, torch.bfloat16 if bf16 else torch.float32, memory_format=torch.channels_last)
+    inputs = torch.from_numpy(network_inputs(padded)).to(device, torch.bfloat16 if bf16 else torch.float32)
     with one_thread(), torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        found = network.look(inputs)
-        answers = found.logits[0, :, :height, :width]  # in bfloat16 a probability is good to about one of 256 steps
-        answers[0] /= temperature
-        maps = torch.sigmoid_(answers).mul_(255).round_().to(torch.uint8)
+        found = network.look_at_blocks(_to_blocks(inputs))
+        answers = found.logits[0]  # in bfloat16 a probability is good to about one of 256 steps
+        answers[: STRIDE * STRIDE] /= temperature
+        maps = _from_blocks(torch.sigmoid_(answers).mul_(255).round_().to(torch.uint8))[:, :height, :width]
     strangeness = network.strangeness(found.features[0])
     return WindowAnswers(maps.cpu().numpy(), strangeness.cpu().numpy(), float(found.log_scale[0]))
+
+
+_ROW_OF_BLOCK = {1: torch.int32, 2: torch.int64, 4: torch.complex128}
+"""A type as large as four values of so many bytes: a row of a block is then moved as one."""
+
+
+def _to_blocks(pictures: torch.Tensor) -> torch.Tensor:
+    """Return (C, Y, X) as (1, C * 16, Y / 4, X / 4), as `pixel_unshuffle` does, channels last and in one copy."""
+    n, height, width = pictures.shape
+    rows = pictures.view(_ROW_OF_BLOCK[pictures.element_size()])
+    blocks = rows.view(n, height // STRIDE, STRIDE, width // STRIDE).permute(1, 3, 0, 2).contiguous()
+    one = blocks.view(pictures.dtype).flatten(2)[None]  # before the axes are turned: convolutions look at its stride
+    return one.permute(0, 3, 1, 2)
+
+
+def _from_blocks(blocks: torch.Tensor) -> torch.Tensor:
+    """Return (C * 16, Y / 4, X / 4), best channels last, as (C, Y, X): the inverse of `_to_blocks`."""
+    n, height, width = blocks.shape[0] // STRIDE**2, blocks.shape[1], blocks.shape[2]
+    rows = blocks.permute(1, 2, 0).contiguous().view(_ROW_OF_BLOCK[blocks.element_size()])
+    lines = rows.view(height, width, n, STRIDE).permute(2, 0, 3, 1).contiguous()
+    return lines.view(blocks.dtype).view(n, height * STRIDE, width * STRIDE)
