@@ -20,7 +20,7 @@ from msc_vision.segmentation.fusion import Areas, DoubtSettings, Opinion, Probab
 from msc_vision.segmentation.network import predict
 from msc_vision.segmentation.network.field_maps import plan_field
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, folded, know
+from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, know
 from msc_vision.segmentation.network.predict import (
     MARGIN_PX,
     predict_window,
@@ -143,15 +143,14 @@ def with_past(network):
     return trained.eval()
 
 
-@pytest.mark.parametrize("prepare", [lambda network: network, folded], ids=["as trained", "folded"])
-def test_maps_are_the_rounded_probabilities_of_the_network(network, prepare):
-    """Blocks and folding are ways to be quick: the slow way is the network as it was trained, pixel by pixel."""
+def test_maps_are_the_rounded_probabilities_of_the_network(network):
+    """Blocks are a way to be quick: the slow way is the network as it was trained, picture in and maps out."""
     trained = with_past(network)
     picture = np.random.default_rng(2).uniform(0.5, 1.5, (5 * GRID, 7 * GRID)).astype(np.float32)
     with torch.inference_mode():
         logits = trained(torch.from_numpy(network_inputs(picture))[None])[0][0].numpy()
     expected = 255 / (1 + np.exp(-logits / np.array([1.5, 1, 1, 1, 1, 1])[:, None, None]))
-    maps, *_ = predict_window(prepare(trained), picture, 1.5, bf16=False)
+    maps, *_ = predict_window(trained, picture, 1.5, bf16=False)
     assert expected.std() > 20
     assert np.abs(maps - expected).max() <= 0.51
 

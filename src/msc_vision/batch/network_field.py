@@ -25,7 +25,7 @@ from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
 from msc_vision.segmentation.fusion import Areas, Opinion, Probabilities, areas, probabilities
 from msc_vision.segmentation.network.field_maps import FieldPlan, ReadBinned, plan_field, window_maps
-from msc_vision.segmentation.network.model import MAPS, folded
+from msc_vision.segmentation.network.model import MAPS
 from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
 from msc_vision.segmentation.network.weights import Model, load_model
 from msc_vision.segmentation.objects import ObjectTable
@@ -348,8 +348,7 @@ def resolved_precision(precision: Precision) -> Precision:
 
 @lru_cache(maxsize=2)
 def _loaded(name: str) -> Model:
-    model = load_model(name)
-    return replace(model, network=folded(model.network))
+    return load_model(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
 """The network itself: a small encoder and decoder that works on every fourth pixel and answers for each one."""
 
-from copy import deepcopy
 from typing import Literal, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 STRIDE = 4
 """Side of the blocks of pixels that the first layer takes in as one."""
@@ -143,24 +141,6 @@ def know(network: CultureNetwork, features: Tensor) -> None:
     values, vectors = torch.linalg.eigh(evened)
     network.get_buffer("known_mean").copy_(mean)
     network.get_buffer("known_whitening").copy_(vectors @ torch.diag(values.rsqrt()) @ vectors.T)
-
-
-def folded(network: CultureNetwork) -> CultureNetwork:
-    """Return a copy for looking only: each normalisation is multiplied into the convolution before it.
-
-    The answers are the same but for rounding, and it saves passes over memory.
-
-    Parameters
-    ----------
-    network : CultureNetwork
-        In evaluation mode.
-    """
-    copy = deepcopy(network)
-    for block in copy.modules():
-        if isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
-            block[0] = fuse_conv_bn_eval(block[0], block[1])  # type: ignore[type-var]
-            block[1] = nn.Identity()
-    return copy
 
 
 class Answers(NamedTuple):
