@@ -18,8 +18,9 @@ from msc_vision.cli import app
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.learning.card import CardTable, card_text
 from msc_vision.learning.checkpoint import load_checkpoint
+from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.progress import Lines, Silent, rate_and_rest
-from msc_vision.learning.train import learning_rate, train
+from msc_vision.learning.train import learning_rate, train, trusted_judges
 from msc_vision.segmentation.network.weights import load_model
 from training_cases import disc_field, tiny_plan, tiny_recipe, write_data
 
@@ -255,3 +256,15 @@ def test_a_card_states_data_licences_limits_and_figures(trained):
     for said in ("## For", "## Not for", "| discs | 6 |", "not stated", "| 10-30 | 0.851 |", "Cross-validated.",
                  "Pale large cells", "Licence of the weights: BSD-3-Clause", "12 steps, seed 0"):  # fmt: skip
         assert said in card
+
+
+@pytest.mark.parametrize(
+    ("n_real", "n_simulated", "names"),
+    [(20, 40, {"dishes"}), (19, 1, {"dishes", "synthetic"}), (12, 7, set())],
+    ids=["enough real ones", "enough together", "too few"],
+)
+def test_real_pictures_say_how_far_an_answer_may_be_off_where_there_are_enough(n_real, n_simulated, names):
+    picture, maps = np.zeros((4, 4), np.uint16), np.zeros((2, 4, 4, 4), np.uint8)
+    sets = ["dishes"] * n_real + ["synthetic"] * n_simulated
+    items = [TrainingItem(str(i), name, "", picture, maps, (), True) for i, name in enumerate(sets)]
+    assert {item.set_name for item in trusted_judges(items)} == names

@@ -5,7 +5,7 @@ import io
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from msc_vision.learning.checkpoint import Checkpoint, Weights, load_checkpoint,
 from msc_vision.learning.data import TrainingData, collect, held_out_cells
 from msc_vision.learning.jobs import SYNTHETIC
 from msc_vision.learning.loss import map_losses, scale_loss, total_loss
+from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.progress import Progress, Silent
 from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
 from msc_vision.learning.score import Score, score_items
@@ -389,11 +390,20 @@ def _meaning(plan: TrainPlan, data: TrainingData, network: CultureNetwork) -> tu
     found: dict[str, Any] = {
         "strange_from": remember(network, (item.picture for part in data.parts for item in part.items))
     }
-    photographed = [item for item in data.held_out if item.set_name != SYNTHETIC]
-    judges = photographed if len(photographed) >= _ENOUGH_TO_TRUST else data.held_out
-    if len(judges) >= _ENOUGH_TO_TRUST:
+    if judges := trusted_judges(data.held_out):
         found["trust"] = trust(network, judges, temperature)
     return settings.model_copy(update=found), temperature
+
+
+def trusted_judges(held_out: Sequence[TrainingItem]) -> Sequence[TrainingItem]:
+    """Return the held-out pictures that tell how far an answer may be off: real ones if they are enough, else all.
+
+    Simulated fields are far wilder than any laboratory's, and what is learned from them holds for none. Empty if even
+    all are too few.
+    """
+    photographed = [item for item in held_out if item.set_name != SYNTHETIC]
+    judges = photographed if len(photographed) >= _ENOUGH_TO_TRUST else held_out
+    return judges if len(judges) >= _ENOUGH_TO_TRUST else ()
 
 
 @contextmanager
