@@ -326,7 +326,8 @@ def test_segment_writes_the_promised_files(tmp_path, flask):
     rows = {Path(row["path"]).name: row for row in csv.DictReader((out / "fields.csv").open(newline=""))}
     assert list(rows) == ["f0.tif", "cut.tif", "blank.tif"]
     assert [rows[name]["status"] for name in rows] == ["scored", "failed", "failed"]
-    assert float(rows["f0.tif"]["confluency_percent"]) == pytest.approx(100 * foreground.mean(), abs=0.5)
+    covered = float(rows["f0.tif"]["confluency_percent"]) * float(rows["f0.tif"]["judgeable_percent"]) / 100
+    assert covered == pytest.approx(100 * foreground.mean(), abs=0.5)
     assert rows["cut.tif"]["reason"]
     assert rows["cut.tif"]["confluency_percent"] == ""
     assert any(name.startswith("quality_") for name in rows["f0.tif"])

@@ -76,12 +76,17 @@ def test_processes_are_about_two_micrometres_wide():
     assert 0.01 < thin / np.count_nonzero(cells) < 0.25
 
 
-def test_flattened_cells_are_a_tenth_as_thick():
-    phase = {
-        name: (culture := grown(30, shares=only(**{name: 1}), **CLEAN)).phase[culture.labels > 0].mean()
-        for name in ("spindle", "flattened")
-    }
-    assert 0.04 < phase["flattened"] / phase["spindle"] < 0.3
+def test_cells_keep_their_mass_when_they_flatten_or_round_up():
+    """What light is delayed by, summed over a cell, is its dry mass; thickness then follows from the area."""
+    mass, thickness = {}, {}
+    for name in ("spindle", "flattened", "rounded"):
+        culture = grown(30, side_px=900, shares=only(**{name: 1}), **CLEAN)
+        sums = np.bincount(culture.labels.ravel(), culture.phase.ravel())[1:]
+        areas = np.bincount(culture.labels.ravel())[1:]
+        whole = areas > 0.5 * np.median(areas)
+        mass[name], thickness[name] = np.median(sums[whole]), np.median(sums[whole] / areas[whole])
+    assert max(mass.values()) < 4 * min(mass.values())
+    assert thickness["flattened"] < thickness["spindle"] < 0.2 * thickness["rounded"]
 
 
 def test_neighbours_differ_in_phase_by_most_of_a_decade():
