@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.learning.data import collect, held_out_sets
 from msc_vision.learning.jobs import AnnotatedJob, field_item
 from msc_vision.learning.paste import PasteJob, cut_cells, fill
-from msc_vision.learning.prepared import prepare
+from msc_vision.learning.prepared import prepare, write_array
 from msc_vision.learning.progress import Silent
 from msc_vision.learning.recipe import PasteRecipe, SourceRecipe, ValidationRecipe, load_recipe, parse_recipe
 from msc_vision.learning.sources import annotated_images, group_of
@@ -313,3 +314,20 @@ def test_fields_of_the_simulator_are_held_out_beside_those_that_are_learned(data
     found = collected(tiny_recipe(sources=[], synthetic=made, validation={"n_synthetic": 1}), data)
     assert [item.name for part in found.parts for item in part.items] == ["synthetic 0/0", "synthetic 0/1"]
     assert [item.name for item in found.held_out] == ["synthetic 0/2"]
+
+
+def test_two_trainings_may_prepare_the_same_picture_at_once(tmp_path, monkeypatch):
+    path, array, save, others = tmp_path / "picture.npy", np.arange(6), np.save, [7]
+
+    def save_while_another_does(draft, content):
+        save(draft, content)
+        if others:
+            number = others.pop()
+            monkeypatch.setattr(os, "getpid", lambda: number)
+            write_array(path, content)
+
+    monkeypatch.setattr(np, "save", save_while_another_does)
+    write_array(path, array)
+    assert not others
+    np.testing.assert_array_equal(np.load(path), array)
+    assert list(tmp_path.iterdir()) == [path]

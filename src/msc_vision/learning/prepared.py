@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -155,14 +156,15 @@ def _make(job: Job, cache: Path) -> None:
         logger.warning("%s: nothing could be learned from it; it is left out.", job.name)
         write_whole(_index(cache, job.key), b'{"valid": null}\n')
         return
-    _write_array(folder / f"{job.key}-picture.npy", made.picture)
-    _write_array(folder / f"{job.key}-maps.npy", made.maps)
+    write_array(folder / f"{job.key}-picture.npy", made.picture)
+    write_array(folder / f"{job.key}-maps.npy", made.maps)
     index = {"name": job.name, "valid": made.valid, "is_scale_known": made.is_scale_known}
     write_whole(_index(cache, job.key), json.dumps(index).encode())
 
 
-def _write_array(path: Path, array: NDArray[Any]) -> None:
-    draft = path.with_suffix(".tmp.npy")
+def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Write an array in one piece or not at all."""
+    draft = path.with_name(f".{path.stem}.{os.getpid()}.tmp.npy")  # another training may make the same picture now
     try:
         with output_errors(path):
             np.save(draft, array)
