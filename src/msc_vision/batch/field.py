@@ -387,8 +387,9 @@ def _look_tiled(
         return np.ascontiguousarray(foreground_mask(picture, levels, tiled.sizes)[inner])
 
     look = network.look_tiled(tiled.read, tiled.judged, contrast, tiles, task.labels_path, tile_map)
-    is_written = task.labels_path is not None and look.areas.n_judgeable > 0
-    digest = labels_sha256(task.labels_path) if task.labels_path is not None and is_written else None
+    digest = None
+    if task.labels_path is not None and look.areas.n_judgeable > 0:
+        digest = labels_sha256(task.labels_path)
     return _counted(task, look.objects, look.areas, look.opinion, digest)
 
 
