@@ -206,7 +206,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     else:
         look = network.look_whole(native, working, judged, foreground)
         assert look.masks is not None
-        labels, judged = look.masks
+        labels, judged = look.masks.labels, look.masks.judged
         objects, seen, opinion = look.objects, look.areas, look.opinion
     digest = None
     if task.labels_path is not None and seen.n_judgeable > 0:

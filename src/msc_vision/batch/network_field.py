@@ -45,10 +45,14 @@ _ENOUGH_CELLS = 0.02
 
 
 class Masks(NamedTuple):
-    """Cells, (Y, X) int32, and what was judged, (Y, X) uint8: less than was asked where something hides the surface."""
+    """Cells, (Y, X) int32, and what was judged, (Y, X) uint8: less than was asked where something hides the surface.
+
+    ``maps`` is what the network answered, (6, Y, X) uint8, 255 times a probability, in the order of `MAPS`.
+    """
 
     labels: NDArray[np.int32]
     judged: NDArray[np.uint8]
+    maps: NDArray[np.uint8]
 
 
 class Look(NamedTuple):
@@ -110,7 +114,7 @@ class NetworkField:
         parts, local = self._parts(maps, visible, region, region)
         objects = self._join([parts])
         return Look(
-            masks=Masks(objects.lookups[0][local], visible),
+            masks=Masks(objects.lookups[0][local], visible, maps),
             objects=objects,
             areas=areas(judged, visible, contrast),
             opinion=self._opinion(probabilities(maps[0], visible), strangeness),
