@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,3 +49,26 @@ def write_whole(path: Path, content: bytes) -> None:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill; when the block ends well, it takes the name ``path`` in one step.
+
+    Raises
+    ------
+    OutputError
+        If ``path`` exists and is not an empty folder, or cannot be written.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    with output_errors(path):
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise OutputError(f"{path} exists already; choose another --out.")
+        try:
+            draft.mkdir(parents=True)
+            yield draft
+            if path.exists():
+                path.rmdir()
+            draft.replace(path)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)

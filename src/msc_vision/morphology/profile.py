@@ -1,0 +1,130 @@
+"""The profile of a field: what its cells and its layer look like, in figures that two fields can be compared by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scale = Literal["ratio", "difference"]
+
+CELLS_MIN = 15
+"""Measured cells from which the cells of a field have a profile (own)."""
+QUANTILES = (10, 90)
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """One thing that may drift, and how a change of it is told.
+
+    Attributes
+    ----------
+    name : str
+        Column of a cell, or figure of a field.
+    scale : {"ratio", "difference"}
+        Whether changes are factors (compared as logarithms) or differences.
+    words : str
+        With ``{}`` for the factor or the difference: ``cells {} times as wide``.
+    """
+
+    name: str
+    scale: Scale
+    words: str
+
+    def compared(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return figures on the scale on which they are compared; what has no logarithm becomes NaN."""
+        if self.scale == "difference":
+            return values
+        return np.log(np.where(values > 0, values, np.nan))
+
+    def told(self, change: float) -> str:
+        """Return a change, on the compared scale, in words."""
+        figure = f"{np.exp(change):.2g}" if self.scale == "ratio" else f"{change:+.2g}"
+        return self.words.format(figure)
+
+
+CELL_TRAITS = (
+    Trait("area_um2", "ratio", "cells {} times as large"),
+    Trait("length_um", "ratio", "cells {} times as long"),
+    Trait("max_width_um", "ratio", "cells {} times as wide"),
+    Trait("aspect_ratio", "ratio", "cells {} times as elongated"),
+    Trait("solidity", "difference", "outlines fuller by {} (solidity)"),
+    Trait("texture", "ratio", "cells {} times as granular inside"),
+)
+"""What is compared of cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTrait:
+    """A trait of fields: of their layer as a whole, or one summary of a trait of their cells."""
+
+    name: str
+    scale: Scale
+    words: str
+
+    def told(self, change: float) -> str:
+        """Return a change, on the compared scale, in words."""
+        return Trait(self.name, self.scale, self.words).told(change)
+
+
+def _cell_summaries() -> tuple[ProfileTrait, ...]:
+    spoken = {"mean": "on average", "p10": "at the 10th percentile", "p90": "at the 90th percentile"}
+    return tuple(
+        ProfileTrait(f"cells_{trait.name}_{key}", trait.scale, f"{trait.words} {where}")
+        for trait in CELL_TRAITS
+        for key, where in spoken.items()
+    )
+
+
+def profile_traits(order: Sequence[Trait]) -> tuple[ProfileTrait, ...]:
+    """Return what a profile holds: summaries of the cells, then what is measured on the layer as a whole."""
+    return _cell_summaries() + tuple(ProfileTrait(trait.name, trait.scale, trait.words) for trait in order)
+
+
+def cell_profile(cells: NDArray[np.void]) -> dict[str, float]:
+    """Return the summaries of the cells of one field, on the compared scale (logarithms of what changes by factors).
+
+    Parameters
+    ----------
+    cells : (n,) structured array
+        With the columns of `CELL_TRAITS`, ``is_measured`` and ``border_weight``: each cell counts as often as cells of
+        its size are missing because the border cuts them.
+
+    Returns
+    -------
+    dict
+        Mean and percentiles of each trait; NaN with fewer than `CELLS_MIN` measured cells.
+    """
+    chosen = cells[cells["is_measured"]]
+    weights = chosen["border_weight"].astype(np.float64)
+    found: dict[str, float] = {}
+    for trait in CELL_TRAITS:
+        values = trait.compared(chosen[trait.name].astype(np.float64))
+        known = np.isfinite(values)
+        figures = _summaries(values[known], weights[known])
+        found |= {f"cells_{trait.name}_{key}": figure for key, figure in figures.items()}
+    return found
+
+
+def _summaries(values: NDArray[np.float64], weights: NDArray[np.float64]) -> dict[str, float]:
+    keys = ("mean", *(f"p{q}" for q in QUANTILES))
+    if values.size < CELLS_MIN:
+        return dict.fromkeys(keys, float("nan"))
+    order = np.argsort(values, kind="stable")
+    values, weights = values[order], weights[order]
+    mean = float((values * weights).sum() / weights.sum())
+    return dict(zip(keys, (mean, *weighted_quantiles(values, weights, QUANTILES)), strict=True))
+
+
+def weighted_quantiles(
+    values: NDArray[np.float64], weights: NDArray[np.float64], percents: Sequence[float]
+) -> tuple[float, ...]:
+    """Return weighted percentiles of ascending values: each value sits in the middle of its weight (Hazen)."""
+    reached = (np.cumsum(weights) - 0.5 * weights) / weights.sum() * 100
+    return tuple(float(np.interp(percent, reached, values)) for percent in percents)
+
+
+def profile_array(profiles: Sequence[Mapping[str, float]], traits: Sequence[ProfileTrait]) -> NDArray[np.float64]:
+    """Return (fields, traits) figures on the compared scale, NaN where one is missing."""
+    return np.array([[profile.get(trait.name, np.nan) for trait in traits] for profile in profiles], np.float64)
