@@ -131,7 +131,7 @@ class Baseline:
             probability,
             probability < self.judge.settings.alarm_probability,
             len(kept),
-            self._drivers(shifts, confluency, layers),
+            self._drivers(shifts, self.judge.change(profiles, confluency), self.judge.shift_error(confluency, layers)),
         )
 
     def refusal(self, fields: Iterable[ProfiledField]) -> str | None:
@@ -174,12 +174,8 @@ class Baseline:
     def _known_share(self, one: ProfiledField) -> float:
         return float(np.isfinite(profile_array([one.profile], self.traits)).mean())
 
-    def _drivers(
-        self, shifts: NDArray[np.float64], confluency: NDArray[np.float64], layers: NDArray[np.int64]
-    ) -> tuple[Driver, ...]:
+    def _drivers(self, shifts: NDArray[np.float64], changes: NDArray[np.float64], error: float) -> tuple[Driver, ...]:
         """Return the traits that stand out most, in words; of several summaries of one trait the strongest."""
-        error = self.judge.shift_error(confluency, layers)
-        spread = self.judge.spread_at(float(confluency.mean()))
         told: dict[str, Driver] = {}
         for i in np.argsort(-np.abs(shifts)):
             trait = self.traits[int(i)]
@@ -187,7 +183,7 @@ class Baseline:
                 break
             family = trait.name.rsplit("_", 1)[0]
             if family not in told:
-                told[family] = Driver(trait.name, float(shifts[i]), trait.told(float(shifts[i] * spread[i])))
+                told[family] = Driver(trait.name, float(shifts[i]), trait.told(float(changes[i])))
         return tuple(told.values())
 
 

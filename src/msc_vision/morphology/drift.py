@@ -7,7 +7,7 @@ and resampled: cells of one picture are no independent witnesses.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -143,14 +143,23 @@ class DriftJudge:
         low, high = np.percentile(scores, (2.5, 97.5))
         return float(low), float(high)
 
+    def _uncertain(self, rng: np.random.Generator) -> Reference:
+        """Return the reference with a share between vessels that it might as well have: few vessels say little of it."""
+        freedom = (self.reference.n_vessels - 1) * self.profiles.shape[1]
+        share = self.reference.vessel_share * freedom / rng.chisquare(freedom)
+        return replace(self.reference, vessel_share=min(share, 0.9 - self.reference.layer_share))
+
     def shift_error(self, confluency_percent: FloatArray, layers: IntArray) -> float:
         """Return the standard error of a trait's mean shift without drift, in spreads between fields."""
         variance = mean_variance(self.reference, confluency_percent, layers)
         return math.sqrt(variance + self.settings.tolerated_shift**2)
 
-    def spread_at(self, confluency_percent: float) -> FloatArray:
-        """Return the spread between fields of each trait (p,), on the compared scale."""
-        return (hats(np.array([confluency_percent]), self.reference.knots) @ self.reference.spread)[0]
+    def change(self, profiles: FloatArray, confluency_percent: FloatArray) -> FloatArray:
+        """Return the mean deviation of each trait (p,) from what is expected, on the compared scale."""
+        expected = hats(confluency_percent, self.reference.knots) @ self.reference.centre
+        known = np.isfinite(profiles)
+        total = np.where(known, profiles - expected, 0.0).sum(axis=0)
+        return np.asarray(total / np.maximum(known.sum(axis=0), 1))
 
     def _without_drift(self, confluency_percent: FloatArray, layers: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return squared distances and statistics of vessels without drift, each against its own simulated baseline.
@@ -172,7 +181,7 @@ class DriftJudge:
         groups = Grouping(np.zeros_like(layers), layers)
         found = []
         for refit in self.refits:
-            drawn = _nested(rng, groups, self.reference, root)
+            drawn = _nested(rng, groups, self._uncertain(rng), root)
             drawn += self.settings.tolerated_shift * rng.standard_normal(drawn.shape[1])
             fields = refit.standardised(drawn, confluency_percent, self.settings.clip)
             found.append(deviation(refit, fields, confluency_percent, groups.layer, self.settings)[:2])
