@@ -7,6 +7,8 @@ from typing import Literal
 FieldStatus = Literal["scored", "rejected", "failed"]
 LayerState = Literal["measured", "measured-degraded", "inferred", "unobservable", "missing"]
 Severity = Literal["error", "warning"]
+VisualSigns = Literal["suspect", "no visual sign", "not assessable"]
+"""What a picture can say of contamination; never more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class FieldScore:
     """The outcome of one field. A rejected or failed field has a reason and no confluency.
 
     ``confluency_percent`` is the covered share of the judgeable area, 0 to 100. Areas need a pixel size; without one
-    they are None. ``objects`` are rows of plain numbers (see `msc_vision.segmentation.objects`).
+    they are None. ``morphology`` is the profile of its cells and its layer, ``findings`` are figures of aggregates and
+    of the background, both without what could not be measured; ``contamination`` is None where nobody looked.
     """
 
     key: str
@@ -165,6 +168,10 @@ class FieldScore:
     time_index: int | None = None
     z_index: int | None = None
     quality: dict[str, float] = field(default_factory=dict)
+    morphology: dict[str, float] = field(default_factory=dict)
+    findings: dict[str, float] = field(default_factory=dict)
+    contamination: VisualSigns | None = None
+    contamination_note: str | None = None
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     image_sha256: str | None = None

@@ -23,6 +23,7 @@ from msc_vision.imaging.frame import strip_rows
 from msc_vision.imaging.normalise import working_factor
 from msc_vision.io.images import open_image
 from msc_vision.records import ImageInfo, Manifest, ManifestRow, PlaneChoice
+from msc_vision.statistics.character import Yardsticks
 from msc_vision.vessels import Catalogue
 
 logger = logging.getLogger(__name__)
@@ -159,6 +160,7 @@ class RunPlan:
     identity: Mapping[str, str]
     total_pixels: int
     peak_memory_bytes: int
+    yardsticks: Yardsticks = Yardsticks()  # noqa: RUF009  (frozen)
 
     @property
     def labels_folder(self) -> Path:
@@ -228,6 +230,16 @@ def plan_run(
         total_pixels=round(mean_pixels * len(tasks)),
         peak_memory_bytes=estimate_peak_memory(sizes, settings, memory),
     )
+
+
+def compared_with(plan: RunPlan, yardsticks: Yardsticks) -> RunPlan:
+    """Return a plan whose vessels are compared with a baseline, or whose cells are read off a calibration."""
+    identity = dict(plan.identity)
+    if yardsticks.baseline is not None:
+        identity["baseline"] = yardsticks.baseline.sha256
+    if yardsticks.calibration is not None:
+        identity["density calibration"] = hashlib.sha256(yardsticks.calibration.model_dump_json().encode()).hexdigest()
+    return replace(plan, yardsticks=yardsticks, identity=identity)
 
 
 def field_key(row: ManifestRow) -> str:

@@ -32,10 +32,11 @@ from msc_vision.batch.store import (
     fields_table,
     file_sha256,
     has_objects,
+    layers_table,
     output_hashes,
-    records_table,
     remove_leftovers,
     remove_output,
+    vessels_content,
     write_json,
     write_objects,
     write_table,
@@ -44,6 +45,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
 from msc_vision.records import FieldScore, Manifest
+from msc_vision.statistics.character import characters
 from msc_vision.statistics.rollup import (
     LayerEstimate,
     ScoredField,
@@ -357,13 +359,14 @@ def _finish(
     pairs = [ScoredField(task.row, score) for task, score in zip(plan.tasks, scores, strict=True)]
     layers = layer_estimates(pairs, plan.catalogue, optics_profile=plan.optics_profile)
     vessels = vessel_estimates(layers, plan.catalogue)
+    found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
         return layers, vessels
-    write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs)))
+    write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs), found.fields))
     write_objects(out, plan.tasks, scores)
-    write_table(out / LAYERS_NAME, records_table(LayerEstimate, layers))
-    write_json(out / VESSELS_NAME, {"schema_version": 1, "vessels": [asdict(vessel) for vessel in vessels]})
+    write_table(out / LAYERS_NAME, layers_table(layers, found))
+    write_json(out / VESSELS_NAME, vessels_content(vessels, found))
     write_json(out / HASHES_NAME, output_hashes(out, scores))
     state = DONE_WITH_FAILURES if journal.counts()["failed"] else DONE
     _note_time(journal, clock)
@@ -396,6 +399,8 @@ def run_record(plan: RunPlan, journal: Journal, *, state: str) -> dict[str, Any]
         "vessel_types": {"sha256": plan.identity["vessel types"]},
         "plane": asdict(plan.plane),
         "optics_profile": plan.optics_profile,
+        "baseline": _baseline(plan),
+        "density_calibration": _calibration(plan),
     }
     record: dict[str, Any] = {
         "schema_version": RUN_SCHEMA_VERSION,
@@ -422,6 +427,19 @@ def _model(plan: RunPlan) -> dict[str, str | None] | None:
         return None
     precision = plan.identity["precision of the network"]
     return {"id": network.model, "sha256": network.model_sha256, "device": "cpu", "precision": precision}
+
+
+def _baseline(plan: RunPlan) -> dict[str, Any] | None:
+    baseline = plan.yardsticks.baseline
+    if baseline is None:
+        return None
+    origin = baseline.head.origin
+    return {"id": origin.baseline_id, "version": origin.version, "sha256": baseline.sha256}
+
+
+def _calibration(plan: RunPlan) -> dict[str, Any] | None:
+    calibration = plan.yardsticks.calibration
+    return None if calibration is None else calibration.model_dump(mode="json")
 
 
 def _environment() -> dict[str, Any]:

@@ -27,7 +27,10 @@ from numpy.typing import NDArray
 
 from msc_vision.batch.field import FieldTask
 from msc_vision.errors import InvalidDataError, OutputError
+from msc_vision.morphology.drift import Drift
 from msc_vision.records import FieldScore, ManifestRow
+from msc_vision.statistics.character import Character, Characters
+from msc_vision.statistics.rollup import LayerEstimate, VesselEstimate
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +51,16 @@ _ROWS_PER_GROUP = 100_000
 _READ_BYTES = 2**20
 _ARROW_TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 _NOT_FROM_MANIFEST = frozenset({"sha256", "pixel_size_um"})
-_NOT_FROM_SCORE = frozenset({"path", "quality"})
+_FIGURES = ("quality", "morphology", "findings")
+_NOT_FROM_SCORE = frozenset({"path", *_FIGURES})
+_DRIFT_COLUMNS: Mapping[str, pa.DataType] = {
+    "drift_state": pa.string(),
+    "drift_reason": pa.string(),
+    "drift_score": pa.float64(),
+    "drift_probability": pa.float64(),
+    "drift_alarm": pa.bool_(),
+}
+_CHARACTER = "character"
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -199,18 +211,26 @@ def labels_name(key: str) -> str:
     return f"{LABELS_NAME}/{key}{LABELS_SUFFIX}"
 
 
-def fields_table(tasks: Sequence[FieldTask], scores: Sequence[FieldScore], latest: Container[str]) -> pa.Table:
+def fields_table(
+    tasks: Sequence[FieldTask], scores: Sequence[FieldScore], latest: Container[str], drifts: Mapping[str, Drift]
+) -> pa.Table:
     """Return a row per field, in the order of the manifest.
 
     Columns: those of the manifest; the score; ``labels``, the path of the labels in the run folder (null if there
-    are none); ``is_latest``, whether the field's key is in ``latest``; ``quality_*``, the quality figures that occur
-    in this run in alphabetical order.
+    are none); ``is_latest``, whether the field's key is in ``latest``; ``drift_*``, from ``drifts`` by key (null for
+    fields without a score); ``quality_*``, ``morphology_*`` and ``findings_*``, the figures that occur in this run, in
+    alphabetical order.
     """
     rows = [
-        _field_row(task, score) | {"is_latest": score.key in latest} for task, score in zip(tasks, scores, strict=True)
+        _field_row(task, score) | {"is_latest": score.key in latest} | _drift_row(drifts.get(score.key))
+        for task, score in zip(tasks, scores, strict=True)
     ]
-    names = sorted({name for score in scores for name in score.quality})
-    columns = fields_columns() | {f"quality_{name}": pa.float64() for name in names}
+    names = [
+        f"{group}_{name}"
+        for group in _FIGURES
+        for name in sorted({name for score in scores for name in getattr(score, group)})
+    ]
+    columns = fields_columns() | dict.fromkeys(names, pa.float64())
     return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
 
 
@@ -218,16 +238,61 @@ def fields_columns() -> dict[str, pa.DataType]:
     """Return the columns that every ``fields.parquet`` has, in their order, and their types."""
     row = {n: t for n, t in record_columns(ManifestRow).items() if n not in _NOT_FROM_MANIFEST}
     score = {n: t for n, t in record_columns(FieldScore).items() if n not in _NOT_FROM_SCORE}
-    return row | score | {"labels": pa.string(), "is_latest": pa.bool_()}
+    return row | score | {"labels": pa.string(), "is_latest": pa.bool_()} | dict(_DRIFT_COLUMNS)
 
 
 def _field_row(task: FieldTask, score: FieldScore) -> dict[str, Any]:
     values = asdict(task.row) | {name: value for name, value in asdict(score).items() if name != "path"}
     if score.pixel_size_um is None:
         values["pixel_size_um"] = task.row.pixel_size_um
-    quality = {f"quality_{name}": value for name, value in score.quality.items()}
+    figures = {f"{group}_{name}": value for group in _FIGURES for name, value in getattr(score, group).items()}
     labels = labels_name(score.key) if score.labels_sha256 is not None else None
-    return values | quality | {"labels": labels}
+    return values | figures | {"labels": labels}
+
+
+def _drift_row(drift: Drift | None) -> dict[str, Any]:
+    if drift is None:
+        return {}
+    values = (drift.state, drift.reason, drift.score, drift.probability, drift.is_alarm)
+    return dict(zip(_DRIFT_COLUMNS, values, strict=True))
+
+
+# --- layers.parquet, vessels.json ------------------------------------------------------------------------------------
+
+
+def layers_table(layers: Sequence[LayerEstimate], found: Characters) -> pa.Table:
+    """Return a row per layer: its estimate, then what else is said of it (null for layers without a scored field)."""
+    columns = layers_columns()
+    estimates = record_columns(LayerEstimate)
+    rows = []
+    for layer in layers:
+        character = found.layers.get((layer.vessel_id, layer.layer))
+        more = {} if character is None else asdict(character)
+        values = asdict(layer) | {name: value for name, value in more.items() if name not in estimates}
+        rows.append({name: _plain(values.get(name), kind) for name, kind in columns.items()})
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(columns.items())))
+
+
+def layers_columns() -> dict[str, pa.DataType]:
+    """Return the columns that every ``layers.parquet`` has, in their order, and their types."""
+    more = {name: kind for name, kind in record_columns(Character).items() if name != "n_fields"}
+    return record_columns(LayerEstimate) | more
+
+
+def vessels_content(vessels: Sequence[VesselEstimate], found: Characters) -> dict[str, Any]:
+    """Return what ``vessels.json`` holds; ``character`` is null for what has no scored field."""
+    listed = []
+    for vessel in vessels:
+        content = asdict(vessel)
+        content[_CHARACTER] = _character(found.vessels.get(vessel.vessel_id))
+        for layer in content["layers"]:
+            layer[_CHARACTER] = _character(found.layers.get((vessel.vessel_id, layer["layer"])))
+        listed.append(content)
+    return {"schema_version": 1, "vessels": listed}
+
+
+def _character(found: Character | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
 
 
 def record_columns(record: type[Any]) -> dict[str, pa.DataType]:
@@ -245,13 +310,6 @@ def _arrow_type(hint: Any) -> pa.DataType:
     if hint not in _ARROW_TYPES and get_args(hint) and all(isinstance(part, str) for part in get_args(hint)):
         return pa.string()  # a Literal of texts
     return _ARROW_TYPES.get(hint, pa.string())
-
-
-def records_table(record: type[Any], rows: Sequence[Any]) -> pa.Table:
-    """Return a table with a row per record and a column per field of the record class."""
-    columns = record_columns(record)
-    plain = [{name: _plain(value, columns[name]) for name, value in asdict(row).items()} for row in rows]
-    return pa.Table.from_pylist(plain, schema=pa.schema(list(columns.items())))
 
 
 def _plain(value: Any, column: pa.DataType) -> Any:

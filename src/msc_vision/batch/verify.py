@@ -27,13 +27,12 @@ from msc_vision.batch.store import (
     canonical_sha256,
     fields_columns,
     file_sha256,
-    record_columns,
+    layers_columns,
 )
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable
 from msc_vision.records import Complaint
-from msc_vision.statistics.rollup import LayerEstimate
 
 _COMPLETE = ("done", "done-with-failures")
 _KNOWN = frozenset(
@@ -170,7 +169,7 @@ def _check_hashes(path: Path, record: Mapping[str, Any]) -> Iterator[Complaint]:
 def _check_tables(folder: _RunFolder) -> Iterator[Complaint]:
     for name, table, expected in (
         (FIELDS_NAME, folder.fields, fields_columns()),
-        (LAYERS_NAME, _read_table(folder.path / LAYERS_NAME), record_columns(LayerEstimate)),
+        (LAYERS_NAME, _read_table(folder.path / LAYERS_NAME), layers_columns()),
     ):
         if table is None:
             if (folder.path / name).exists():

@@ -117,6 +117,24 @@ RunFolder = Annotated[
         rich_help_panel=WHERE,
     ),
 ]
+BaselineFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline",
+        metavar="B",
+        help="Baseline that the cells are compared with (drift); made by `msc-vision baseline`.",
+        rich_help_panel=WHAT,
+    ),
+]
+CalibrationFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--density-calibration",
+        metavar="FILE",
+        help="YAML: confluency to cells/cm² of this bank, for layers too full to count.",
+        rich_help_panel=WHAT,
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=WHERE)]
 Scheduler = Annotated[
     str,

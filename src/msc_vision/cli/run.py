@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from msc_vision.batch.plan import RunPlan
     from msc_vision.batch.run import RunSummary
     from msc_vision.records import Complaint, Manifest, PlaneChoice
+    from msc_vision.statistics.character import Yardsticks
     from msc_vision.vessels import Catalogue
 
 MAX_NAMED = 10
@@ -31,6 +32,8 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     pixel_size_um: options.PixelSize = None,
     catalogue: options.CatalogueFiles = None,
     optics: options.Optics = "standard",
+    baseline: options.BaselineFolder = None,
+    density_calibration: options.CalibrationFile = None,
     pipeline: options.PipelineName = "default",
     channel: options.Channel = None,
     time: options.TimePoint = None,
@@ -42,10 +45,11 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     tile_px: options.TileSide = 2048,
     memory_gb: options.MemoryLimit = None,
 ) -> None:
-    """Score every image of a folder: confluency per field, layer and vessel, and a report.
+    """Score every image of a folder: confluency, shape of cells, findings, per field, layer and vessel, and a report.
 
     Each image is read, judged (is it sharp, lit, not blank?) and measured. A bad image costs one field and is named
-    with its reason; it never counts as empty. The run folder holds tables (Parquet), outlines (OME-Zarr), run.json and
+    with its reason; it never counts as empty. With --baseline, cells are compared with those of cultures that were as
+    they should be: drift. The run folder holds tables (Parquet), outlines (OME-Zarr), run.json and
     report.html; its path is printed on stdout. An interrupted run goes on with --resume and ends with the same result.
 
     **Examples**
@@ -53,6 +57,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
         msc-vision run T75-12 --vessel t-75 --pixel-size-um 0.65
         msc-vision run STACK-7 --vessel hyperstack-36 --out results/STACK-7
         msc-vision run STACK-7 --manifest STACK-7.csv --workers 8 --resume
+        msc-vision run STACK-7 --baseline baselines/MCB-7
     """
     from msc_vision.vessels import load_catalogue
 
@@ -61,7 +66,8 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     sources = _Sources(folder, manifest, vessel, vessel_id, pattern, pixel_size_um, optics)
     rows = (_recorded(out) if resume else None) or _manifest(sources, types)
     settings = _Settings(pipeline, workers, scheduler, tile_px, memory_gb)
-    plan = _plan(rows, types, out, optics, settings, _plane(channel, time, z))
+    yardsticks = _yardsticks(baseline, density_calibration)
+    plan = _compared(_plan(rows, types, out, optics, settings, _plane(channel, time, z)), yardsticks)
     summary = _score(plan, is_resumed=resume)
     say(f"Report: {_finish(summary, types)}")
     typer.echo(summary.out)
@@ -178,6 +184,23 @@ def _plan(
     )
     recipe = load_pipeline(settings.pipeline)
     return plan_run(rows, types, recipe, out, settings=execution, plane=plane, optics_profile=optics)
+
+
+def _yardsticks(baseline: Path | None, calibration: Path | None) -> "Yardsticks":
+    from msc_vision.morphology.baseline import load_baseline
+    from msc_vision.morphology.density import load_calibration
+    from msc_vision.statistics.character import Yardsticks
+
+    return Yardsticks(
+        None if baseline is None else load_baseline(baseline),
+        None if calibration is None else load_calibration(calibration),
+    )
+
+
+def _compared(plan: "RunPlan", yardsticks: "Yardsticks") -> "RunPlan":
+    from msc_vision.batch.plan import compared_with
+
+    return compared_with(plan, yardsticks)
 
 
 def _score(plan: "RunPlan", *, is_resumed: bool) -> "RunSummary":

@@ -144,7 +144,7 @@ class DriftJudge:
         return float(low), float(high)
 
     def _uncertain(self, rng: np.random.Generator) -> Reference:
-        """Return the reference with a share between vessels that it might as well have: few vessels say little of it."""
+        """Return the reference with another share between vessels that it might have: few vessels say little of it."""
         freedom = (self.reference.n_vessels - 1) * self.profiles.shape[1]
         share = self.reference.vessel_share * freedom / rng.chisquare(freedom)
         return replace(self.reference, vessel_share=min(share, 0.9 - self.reference.layer_share))
