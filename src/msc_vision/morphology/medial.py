@@ -1,9 +1,9 @@
 """Medial axes of cells: how long, how wide, how bent, and with how many arms.
 
 Each cell is drawn by itself, with bare surface around it, on one common sheet. Neighbours cannot change its axis, and
-the sheet is thinned and searched at once. Thinning goes pixel ring by pixel ring, so it is done on a coarser sheet, whose
-pixels (blocks) belong to a cell where any of theirs does: thin processes stay. Steps along an axis are counted in whole
-numbers, so where on the sheet a cell lies does not matter.
+the sheet is thinned and searched at once. Thinning goes pixel ring by pixel ring, so it is done on a coarser sheet,
+whose pixels (blocks) belong to a cell where any of theirs does: thin processes stay. Steps along an axis are counted
+in whole numbers, so where on the sheet a cell lies does not matter.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,10 @@ _STEP, _DIAGONAL = 5, 7
 """Lengths of a straight and of a diagonal step, in fifths of a block."""
 _RIM_PX = 0.5
 """The rim lies half a pixel before the middle of the next pixel outside."""
-_SHORTEST_ARM_PX = 3.0
-"""Shorter arms are steps of the outline."""
+_ARM_RADII = 0.5
+"""What reaches less far beyond where it begins, in radii of the cell's largest circle, is no arm: own choice."""
+_SHORTEST_ARM = 2.0
+"""Shorter arms, in blocks, are steps of the outline."""
 _SHEET_WIDTH_PX = 2048
 
 
@@ -44,7 +46,7 @@ class MedialAxes:
     radius_px : (n,) float64 array
         Radius of the largest circle that lies in the cell.
     n_branches : (n,) int64 array
-        Arms beside the longest way that reach further than that circle is wide.
+        Arms beside the longest way that reach beyond where they begin by half the radius of that circle.
     """
 
     length_px: Floats
@@ -102,11 +104,11 @@ def medial_axes(labels: NDArray[np.int32], numbers: Ints, boxes: Ints, block: in
     start = _farthest(_tree(axes, roots), n)
     tree = _tree(axes, start)
     end = _farthest(tree, n)
-    tips, beyond = zip(
-        _tip(axes, tree, end, sheet), _tip(axes, _tree(axes, end), start, sheet), strict=True
-    )
-    chord = np.hypot(*(tips[0] - tips[1]).T)
-    length = np.maximum(_way_px(axes, tree, end) + beyond[0] + beyond[1], chord)
+    end_tip, end_px = _tip(axes, tree, end, sheet)
+    start_tip, start_px = _tip(axes, _tree(axes, end), start, sheet)
+    apart = end_tip - start_tip
+    chord = np.hypot(apart[:, 0], apart[:, 1])
+    length = np.maximum(_way_px(axes, tree, end) + end_px + start_px, chord)
     return MedialAxes(length, chord, radius, _branches(axes, tree, end, radius, block))
 
 
@@ -141,9 +143,7 @@ def _blocks(sheet: _Sheet) -> NDArray[np.uint8]:
     return found
 
 
-def _deepest(
-    depth: NDArray[np.float32], lines: NDArray[np.uint8], sheet: _Sheet, sides: Ints
-) -> tuple[Ints, Floats]:
+def _deepest(depth: NDArray[np.float32], lines: NDArray[np.uint8], sheet: _Sheet, sides: Ints) -> tuple[Ints, Floats]:
     """Return for each cell a block of its axis, near its deepest pixel, and the radius of its largest circle.
 
     A cell without an axis is given one block of it.
@@ -204,12 +204,12 @@ def _tree(axes: _Axes, roots: Ints) -> _Tree:
     alone = (parent < 0) | (parent == n)
     parent[alone] = np.flatnonzero(alone)
     straight = (axes.y == axes.y[parent]) | (axes.x == axes.x[parent])
-    distance = np.where(alone, 0, np.where(straight, _STEP, _DIAGONAL))
+    distance = np.where(alone, 0, np.where(straight, _STEP, _DIAGONAL)).astype(np.int64)
     ancestor = parent
     while not np.array_equal(further := ancestor[ancestor], ancestor):
         distance = distance + distance[ancestor]
         ancestor = further
-    cell = np.full(n, -1)
+    cell = np.full(n, -1, np.int64)
     cell[roots] = np.arange(len(roots))
     return _Tree(parent, distance, cell[ancestor])
 
@@ -274,7 +274,7 @@ def _branches(axes: _Axes, tree: _Tree, end: Ints, radius_px: Floats, block: int
         way = (tree.distance[tip] - tree.distance[joint]) * (block / _STEP)
         beyond = way + axes.depth_px[tip] - axes.depth_px[joint]
         cell = tree.cell[tip]
-        n_branches[cell] += beyond >= np.maximum(radius_px[cell], _SHORTEST_ARM_PX)
+        n_branches[cell] += beyond >= np.maximum(_ARM_RADII * radius_px[cell], _SHORTEST_ARM * block)
     return n_branches
 
 

@@ -69,9 +69,11 @@ def _shifted(rows: Words) -> tuple[Words, Words]:
 def _one_of(a: Words, b: Words, c: Words, d: Words) -> Words:
     """Return where exactly one of four is set."""
     ab, cd = a ^ b, c ^ d
-    return (ab ^ cd) & ~((a & b & cd) | (c & d & ab))
+    found: Words = (ab ^ cd) & ~((a & b & cd) | (c & d & ab))
+    return found
 
 
 def _two_of(a: Words, b: Words, c: Words, d: Words) -> Words:
     """Return where at least two of four are set."""
-    return (a & b) | (c & d) | ((a | b) & (c | d))
+    found: Words = (a & b) | (c & d) | ((a | b) & (c | d))
+    return found
