@@ -1,0 +1,318 @@
+"""What shows beside the cells: grain of the bare surface, small spots, bright bodies and dark threads.
+
+Everything is measured on the logarithm of the grey value in whole numbers, so uneven light cancels and a tile gives
+the same numbers as the whole field. What is measured here is judged in `msc_vision.findings.contamination`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from msc_vision.records import Region
+from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.objects import TileParts, join_parts, tile_parts
+
+COUNTS = 5000
+"""Counts per unit of the natural logarithm: 50 are one percent of the brightness."""
+PERCENT = COUNTS // 100
+_LOG = np.rint(COUNTS * np.log(np.maximum(np.arange(65536), 1))).astype(np.uint16)
+_FINE_UM, _MIDDLE_UM, _COARSE_UM, _AROUND_UM = 0.65, 1.3, 2.6, 12.0
+_REACH_UM = 75.0  # the longest body (50) plus the surroundings that it is compared with and its distance from cells
+_N_LEVELS = 256
+
+SPOT_COLUMNS = np.dtype([("y_px", "<i4"), ("x_px", "<i4"), ("strength", "<i4"), ("coarse", "<i4")])
+"""A row per small spot: working pixels, brightness against its surroundings in counts, and at a coarser scale."""
+BODY_COLUMNS = np.dtype([(n, "<i4") for n in ("y0_px", "y1_px", "x0_px", "x1_px", "area_px", "fine", "bright")])
+"""A row per bright body: its box, its area, and the sums of fine texture and of brightness over it, in counts."""
+_SUMS = ("y", "x", "yy", "xx", "xy", "dark", "halo")
+
+
+class BackgroundSettings(BaseModel):
+    """What counts as bare surface, spot, body and thread. Chosen on synthetic fields: placeholders, not biology."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cell_probability: float = Field(0.3, gt=0, lt=1, description="From here on a pixel may be cell and is not bare.")
+    cell_distance_um: float = Field(4.0, ge=0, le=10, description="Halos of cells reach this far at the least.")
+    body_distance_um: float = Field(3.0, ge=0, le=10, description="The same for bright bodies, of larger cells.")
+    small_cell_um: float = Field(
+        5.0, gt=0, le=10, description="Radius of a disc that fits into every real cell; yeast is often taken for one."
+    )
+    spot_percent: float = Field(10.0, gt=1, description="Least brightness of a spot against its surroundings.")
+    body_percent: float = Field(8.0, gt=1, description="The same for a bright body.")
+    thread_percent: float = Field(25.0, gt=1, description="Least darkness of a thread; most cells are paler.")
+    body_length_um: float = Field(50.0, gt=5, le=50, description="What is longer is a halo of cells and no body.")
+    thread_width_um: float = Field(3.9, gt=1, le=6, description="Radius of a disc that fits into no thread.")
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadParts:
+    """Dark thin parts of one tile; ``sums`` is (n, 7) int64: y, x, y², x², yx, darkness, and share of halo times 255."""
+
+    parts: TileParts
+    sums: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundParts:
+    """What one tile shows. Counts and histograms add, rows belong to the tile that holds their first pixel.
+
+    Attributes
+    ----------
+    n_judged, n_bare, n_body : int
+        Pixels that can be judged, that are bare, and on which bright bodies are looked for.
+    grain : (3, 256) int64 array
+        Pixels of bare surface by contrast in counts, at three scales from fine to coarse.
+    spots : structured array of `SPOT_COLUMNS`
+    bodies : structured array of `BODY_COLUMNS`
+    threads : ThreadParts
+    """
+
+    n_judged: int
+    n_bare: int
+    n_body: int
+    grain: NDArray[np.int64]
+    spots: NDArray[np.void]
+    bodies: NDArray[np.void]
+    threads: ThreadParts
+
+
+def background_reach_px(pixel_size_um: float) -> int:
+    """Return how many working pixels around a tile `measure_background` needs."""
+    return math.ceil(_REACH_UM / pixel_size_um) + 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Scales:
+    """The field in counts, and blurred from fine to broad; all uint16."""
+
+    level: NDArray[np.uint16]
+    fine: NDArray[np.uint16]
+    middle: NDArray[np.uint16]
+    coarse: NDArray[np.uint16]
+    around: NDArray[np.uint16]
+
+
+def measure_background(
+    working: NDArray[np.uint16],
+    labels: NDArray[np.int32],
+    judged: NDArray[np.uint8],
+    maps: NDArray[np.uint8],
+    *,
+    around: Region,
+    inner: Region,
+    width_px: int,
+    pixel_size_um: float,
+    settings: BackgroundSettings | None = None,
+) -> BackgroundParts:
+    """Return what the surface of one tile, or of a whole field, shows beside cells.
+
+    Parameters
+    ----------
+    working : (Y, X) uint16 array
+        Grey values of ``around``.
+    labels : (Y, X) int32 array
+        Cells, 0 on bare surface.
+    judged : (Y, X) uint8 array
+        0 or 1.
+    maps : (6, Y, X) uint8 array
+        Answers of the network in the order of `MAPS`; the foreground is used.
+    around, inner : Region
+        The tile with its surroundings, `background_reach_px` or up to the border of the field, and the tile itself.
+    width_px : int
+        Width of the whole field in working pixels.
+    pixel_size_um : float
+        Of a working pixel.
+    settings : BackgroundSettings, optional
+    """
+    limits = settings or BackgroundSettings()
+    scales = _scales(working, pixel_size_um)
+    window = np.s_[inner.y0 - around.y0 : inner.y1 - around.y0, inner.x0 - around.x0 : inner.x1 - around.x0]
+    cells, bare = _bare(labels, judged, maps[MAPS.index("foreground")], limits, pixel_size_um)
+    large = cv2.morphologyEx(cells, cv2.MORPH_OPEN, _disc(limits.small_cell_um, pixel_size_um))
+    open_to_bodies = judged & (1 - cv2.dilate(large, _disc(limits.body_distance_um, pixel_size_um)))
+    return BackgroundParts(
+        n_judged=cv2.countNonZero(judged[window]),
+        n_bare=cv2.countNonZero(bare[window]),
+        n_body=cv2.countNonZero(open_to_bodies[window]),
+        grain=_grain(scales, bare, window),
+        spots=_spots(scales, bare, window, inner, limits),
+        bodies=_bodies(scales, open_to_bodies, around, inner, limits, pixel_size_um),
+        threads=_threads(scales, judged, window, inner, width_px, limits, pixel_size_um),
+    )
+
+
+def _scales(working: NDArray[np.uint16], pixel_size_um: float) -> _Scales:
+    level = _LOG[working]
+    side = 2 * max(1, round(_AROUND_UM / pixel_size_um)) + 1
+    blurred = (_blurred(level, sigma_um / pixel_size_um) for sigma_um in (_FINE_UM, _MIDDLE_UM, _COARSE_UM))
+    return _Scales(level, *blurred, cv2.blur(level, (side, side)))
+
+
+def _blurred(level: NDArray[np.uint16], sigma_px: float) -> NDArray[np.uint16]:
+    side = 2 * math.ceil(3 * sigma_px) + 1
+    return cv2.GaussianBlur(level, (side, side), sigma_px)  # bit-exact on 16-bit integers
+
+
+def _disc(radius_um: float, pixel_size_um: float) -> NDArray[np.uint8]:
+    radius = max(1, round(radius_um / pixel_size_um))
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+
+
+def _bare(
+    labels: NDArray[np.int32],
+    judged: NDArray[np.uint8],
+    foreground: NDArray[np.uint8],
+    limits: BackgroundSettings,
+    pixel_size_um: float,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return cells, and bare surface away from what may be one; both 0 or 1."""
+    cells = (labels > 0).view(np.uint8)
+    doubtful = cells | (foreground > round(255 * limits.cell_probability)).view(np.uint8)
+    return cells, judged & (1 - cv2.dilate(doubtful, _disc(limits.cell_distance_um, pixel_size_um)))
+
+
+def _grain(scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice]) -> NDArray[np.int64]:
+    steps = ((scales.level, scales.fine), (scales.fine, scales.middle), (scales.middle, scales.coarse))
+    mask = np.ascontiguousarray(bare[window])
+    found = np.empty((len(steps), _N_LEVELS), np.int64)
+    for counts, (sharp, soft) in zip(found, steps, strict=True):
+        contrast = cv2.convertScaleAbs(cv2.subtract(sharp[window], soft[window], dtype=cv2.CV_16S))
+        counts[:] = cv2.calcHist([contrast], [0], mask, [_N_LEVELS], [0, _N_LEVELS]).ravel()
+    return found
+
+
+def _spots(
+    scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice], inner: Region, limits: BackgroundSettings
+) -> NDArray[np.void]:
+    contrast = cv2.absdiff(scales.fine, scales.coarse)
+    is_peak = (contrast >= round(limits.spot_percent * PERCENT)) & bare.view(np.bool_)
+    is_peak &= contrast == cv2.dilate(contrast, np.ones((3, 3), np.uint8))
+    y, x = np.nonzero(is_peak[window])
+    at = (y + window[0].start, x + window[1].start)
+    fine, coarse, around = (a[at].astype(np.int32) for a in (scales.fine, scales.coarse, scales.around))
+    rows = np.empty(len(y), SPOT_COLUMNS)
+    rows["y_px"], rows["x_px"] = y + inner.y0, x + inner.x0
+    rows["strength"], rows["coarse"] = fine - coarse, coarse - around
+    return rows
+
+
+def _bodies(
+    scales: _Scales,
+    visible: NDArray[np.uint8],
+    around: Region,
+    inner: Region,
+    limits: BackgroundSettings,
+    pixel_size_um: float,
+) -> NDArray[np.void]:
+    """Return bright bodies whose first pixel lies in the tile; longer ones are left out, so none is cut."""
+    bright = cv2.subtract(scales.middle, scales.around)
+    mask = (bright >= round(limits.body_percent * PERCENT)).view(np.uint8) & visible
+    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    y, x = np.nonzero(mask)
+    label = labels[y, x]
+    fine = cv2.absdiff(scales.level, scales.fine)[y, x]
+    sums = [np.bincount(label, values, minlength=n).astype(np.int64) for values in (fine, bright[y, x])]
+    first_x = np.zeros(n, np.int64)
+    first_x[label[::-1]] = x[::-1]  # the last one written, hence the first one read, stays
+    first_y = stats[:, cv2.CC_STAT_TOP] + around.y0
+    first_x += around.x0
+    is_mine = (first_y >= inner.y0) & (first_y < inner.y1) & (first_x >= inner.x0) & (first_x < inner.x1)
+    sides = stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]
+    is_mine &= sides.max(axis=1) * pixel_size_um <= limits.body_length_um
+    is_mine[0] = False
+    kept = np.flatnonzero(is_mine)
+    kept = kept[np.lexsort((first_x[kept], first_y[kept]))]
+    rows = np.empty(kept.size, BODY_COLUMNS)
+    rows["y0_px"], rows["x0_px"] = first_y[kept], stats[kept, cv2.CC_STAT_LEFT] + around.x0
+    rows["y1_px"], rows["x1_px"] = rows["y0_px"] + sides[kept, 0], rows["x0_px"] + sides[kept, 1]
+    rows["area_px"], rows["fine"], rows["bright"] = stats[kept, cv2.CC_STAT_AREA], sums[0][kept], sums[1][kept]
+    return rows
+
+
+def _threads(
+    scales: _Scales,
+    judged: NDArray[np.uint8],
+    window: tuple[slice, slice],
+    inner: Region,
+    width_px: int,
+    limits: BackgroundSettings,
+    pixel_size_um: float,
+) -> ThreadParts:
+    dark = cv2.subtract(scales.around, scales.fine)
+    mask = (dark >= round(limits.thread_percent * PERCENT)).view(np.uint8) & judged
+    thin = mask & (1 - cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(limits.thread_width_um, pixel_size_um)))
+    halo = _halo_share(thin, (scales.fine > scales.around).view(np.uint8), pixel_size_um)
+    tile = np.ascontiguousarray(thin[window])
+    parts, labels = tile_parts(tile, inner, width_px)
+    y, x = np.nonzero(tile)
+    label = labels[y, x]
+    values = (dark[window][y, x].astype(np.float64), halo[window][y, x])
+    y, x = y.astype(np.float64) + inner.y0, x.astype(np.float64) + inner.x0
+    weights = (y, x, y * y, x * x, y * x, *values)
+    sums = [np.bincount(label, weight, minlength=parts.area.size + 1)[1:] for weight in weights]
+    return ThreadParts(parts, np.stack(sums, axis=1).astype(np.int64))
+
+
+def _halo_share(thin: NDArray[np.uint8], bright: NDArray[np.uint8], pixel_size_um: float) -> NDArray[np.uint8]:
+    """Return how much of what lies 2 to 4 µm beside thin parts is bright, 0 to 255, as seen from each pixel."""
+    ring = cv2.dilate(thin, _disc(4.0, pixel_size_um)) & (1 - cv2.dilate(thin, _disc(2.0, pixel_size_um)))
+    side = 2 * max(2, round(5.0 / pixel_size_um)) + 1
+    n_ring, n_bright = (
+        cv2.boxFilter(mask, cv2.CV_16U, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+        for mask in (ring, ring & bright)
+    )
+    return (255 * n_bright.astype(np.int32) // np.maximum(n_ring, 1)).astype(np.uint8)
+
+
+THREAD_COLUMNS = np.dtype(
+    [(name, "<i8") for name in ("y0_px", "y1_px", "x0_px", "x1_px", "area_px")]
+    + [(name, "<f8") for name in ("length_um", "width_um", "across_um", "dark_percent", "halo_share")]
+)
+"""A row per thread of a whole field; ``across_um`` is how far it leaves a straight line."""
+
+
+def join_threads(
+    tiles: Sequence[ThreadParts], shape: tuple[int, int], pixel_size_um: float, least_um: float
+) -> NDArray[np.void]:
+    """Return the threads of a field that are at least so long, joined over tiles.
+
+    Parameters
+    ----------
+    tiles : sequence of ThreadParts
+        They cover the field without overlap.
+    shape : (int, int)
+        Of the field in working pixels.
+    """
+    joined = join_parts([tile.parts for tile in tiles], shape, 1, shape, pixel_size_um)
+    table = joined.table
+    sums = np.zeros((len(table), len(_SUMS)), np.int64)
+    for tile, lookup in zip(tiles, joined.lookups, strict=True):
+        np.add.at(sums, lookup[1:] - 1, tile.sums)
+    height, width = table["y1_px"] - table["y0_px"], table["x1_px"] - table["x0_px"]
+    length_um = np.hypot(height, width) * pixel_size_um
+    is_long = length_um >= least_um
+    table, sums, length_um = table[is_long], sums[is_long], length_um[is_long]
+    area = table["area_px"]
+    rows = np.zeros(len(table), THREAD_COLUMNS)
+    for name in ("y0_px", "y1_px", "x0_px", "x1_px", "area_px"):
+        rows[name] = table[name]
+    rows["length_um"] = length_um
+    rows["width_um"] = area * pixel_size_um**2 / np.maximum(length_um, pixel_size_um)
+    rows["across_um"] = 4 * pixel_size_um * np.sqrt(_least_variance(sums, area))
+    rows["dark_percent"] = sums[:, 5] / area / PERCENT
+    rows["halo_share"] = sums[:, 6] / area / 255
+    return rows
+
+
+def _least_variance(sums: NDArray[np.int64], area: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the variance of the pixels across the direction in which they spread most, in pixels squared."""
+    y, x = sums[:, 0] / area, sums[:, 1] / area
+    yy, xx, xy = sums[:, 2] / area - y * y, sums[:, 3] / area - x * x, sums[:, 4] / area - x * y
+    apart = np.sqrt((0.5 * (yy - xx)) ** 2 + xy**2)
+    return np.maximum(0.5 * (yy + xx) - apart, 0.0)
