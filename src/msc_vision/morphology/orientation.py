@@ -291,7 +291,7 @@ def measure_order(
     _check(working, covered, around, inner)
     grid = _grid(pixel_size_um, settings)
     picture, mask, frame = _grains(working, covered, around, inner, grid)
-    if min(picture.shape) < 2 * _COARSEST:
+    if min(picture.shape) < 2 * _COARSEST or not mask[frame.part(grid.grain_px)].size:
         return OrderParts()
     relief, squares = _relief(picture, mask, grid, settings)
     smooth, texture = _textures(relief, mask, frame, grid)
@@ -380,8 +380,8 @@ def orientation_map(
     tensor = _tensor(_blurred(relief, grid.kernels[0]), mask)
     middle = _smoothed(_halved(tensor), grid.smoothing[1])
     node, known = _nodes(middle, 16 * _by_two(_by_two(mask)), grid, settings)
-    angle: F32 = np.degrees(np.arctan2(node.sine, -node.cosine)) / np.float32(2) % np.float32(180)
-    coherency: F32 = node.coherency / np.float32(_UNIT)
+    angle = (np.degrees(np.arctan2(node.sine, -node.cosine)) / 2 % 180).astype(np.float32)
+    coherency = (node.coherency / _UNIT).astype(np.float32)
     angle[~known] = coherency[~known] = math.nan
     return OrientationMap(angle, coherency, grid.node_px)
 
@@ -638,7 +638,7 @@ def _defects(middle: F64, n_covered: F32, frame: _Frame, grid: _Grid, settings: 
     return {
         "n_plus": int(np.count_nonzero(sign > 0)),
         "n_minus": int(np.count_nonzero(sign < 0)),
-        "n_plaquettes": cv2.countNonZero(is_known[part]),
+        "n_plaquettes": int(np.count_nonzero(is_known[part])),
     }
 
 
