@@ -282,9 +282,7 @@ def _inner(plane: NDArray[np.uint8], view: AggregateView) -> NDArray[np.uint8]:
     return plane[y0 : y0 + height, x0 : x0 + width]
 
 
-def join_aggregates(
-    parts: Sequence[AggregateParts], scale: FieldScale, settings: AggregateSettings
-) -> FoundAggregates:
+def join_aggregates(parts: Sequence[AggregateParts], scale: FieldScale, settings: AggregateSettings) -> FoundAggregates:
     """Join the parts of all tiles, drop what is too small or too doubtful, and number the rest by first pixels."""
     joined = join_parts([p.tile for p in parts], scale.shape, scale.factor, scale.native_shape, scale.pixel_size_um)
     n = len(joined.table)

@@ -30,7 +30,9 @@ class ContaminationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pixel_size_max_um: float = Field(1.7, gt=0, description="Coarser pixels show neither dots nor buds.")
-    focus_ratio_min: float = Field(0.6, gt=0, description="Below this focus, the limit of `soft-focus`, dots blur away.")
+    focus_ratio_min: float = Field(
+        0.6, gt=0, description="Below this focus, the limit of `soft-focus`, dots blur away."
+    )
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
@@ -46,7 +48,9 @@ class ContaminationSettings(BaseModel):
     spot_spread: float = Field(1.7, gt=1, description="Spots of one kind differ by at most this factor in strength.")
     spot_coarse_max: float = Field(0.25, gt=0, le=1, description="A larger speck shows also at the coarser scale.")
     spot_over_grain: float = Field(5.0, gt=0, description="Spots exceed the grain's 90th percentile this many times.")
-    spot_percent_max: float = Field(40.0, gt=0, description="Where only stronger spots would stand out, none is judged.")
+    spot_percent_max: float = Field(
+        40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
+    )
     bodies_per_mm2_min: float = Field(14.0, gt=0)
     n_bodies_min: int = Field(3, ge=1)
     body_area_um2: tuple[float, float] = Field((60.0, 500.0), description="With the bright halo of the chain.")
@@ -386,9 +390,7 @@ def _haze(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings
     coarse = figures.background_grain_coarse
     is_like_haze = limits.grain_coarse_low <= coarse <= limits.grain_coarse_high
     more = "" if is_like_haze else "Too coarse or too fine a grain for"
-    return _sign(
-        "haze", figures.background_grain_percent, limits.grain_percent_min, "percent grain", hidden, more=more
-    )
+    return _sign("haze", figures.background_grain_percent, limits.grain_percent_min, "percent grain", hidden, more=more)
 
 
 def _dots(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings) -> Sign:

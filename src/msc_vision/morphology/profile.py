@@ -77,9 +77,24 @@ def _cell_summaries() -> tuple[ProfileTrait, ...]:
     )
 
 
-def profile_traits(order: Sequence[Trait]) -> tuple[ProfileTrait, ...]:
-    """Return what a profile holds: summaries of the cells, then what is measured on the layer as a whole."""
-    return _cell_summaries() + tuple(ProfileTrait(trait.name, trait.scale, trait.words) for trait in order)
+LAYER_TRAITS = (
+    Trait("coherency_25um", "difference", "edges run more one way by {} (coherency at 25 µm)"),
+    Trait("order_100um", "difference", "cells lie more side by side by {} (order within 100 µm)"),
+    Trait("fibre_width_um", "ratio", "stripes {} times as wide"),
+    Trait("texture_share_3um", "ratio", "{} times as much texture of 3 µm"),
+    Trait("texture_share_6um", "ratio", "{} times as much texture of 6 µm"),
+    Trait("texture_share_12um", "ratio", "{} times as much texture of 12 µm"),
+    Trait("texture_share_24um", "ratio", "{} times as much texture of 24 µm"),
+)
+"""What is compared of the layer as a whole."""
+
+PROFILE_TRAITS = _cell_summaries() + tuple(ProfileTrait(one.name, one.scale, one.words) for one in LAYER_TRAITS)
+"""What the profile of a field holds."""
+
+
+def order_profile(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return what of the order of a layer is compared, on the compared scale."""
+    return {trait.name: float(trait.compared(np.array(figures[trait.name]))) for trait in LAYER_TRAITS}
 
 
 def cell_profile(cells: NDArray[np.void]) -> dict[str, float]:

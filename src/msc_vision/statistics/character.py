@@ -12,7 +12,7 @@ from msc_vision.records import FieldScore, ManifestRow, VisualSigns
 from msc_vision.statistics.rollup import ScoredField, latest_fields
 
 DENSITY_KEY = "density_per_cm2"
-AGGREGATES_PER_CM2, AGGREGATES_AREA = "aggregates_per_cm2", "aggregates_area_percent"
+AGGREGATES_PER_CM2, AGGREGATES_AREA = "aggregates_per_cm2", "aggregate_area_percent"
 NO_BASELINE = Drift("no baseline", "no baseline was given")
 
 
@@ -49,7 +49,7 @@ class Character:
     drift_alarm: bool | None
     drift_words: tuple[str, ...]
     aggregates_per_cm2: float | None
-    aggregates_area_percent: float | None
+    aggregate_area_percent: float | None
     contamination: VisualSigns
     n_fields_assessed: int
     n_fields_suspect: int
@@ -123,7 +123,7 @@ def _character(fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: 
         drift_alarm=drift.is_alarm,
         drift_words=tuple(driver.words for driver in drift.drivers),
         aggregates_per_cm2=_mean(fields, AGGREGATES_PER_CM2),
-        aggregates_area_percent=_mean(fields, AGGREGATES_AREA),
+        aggregate_area_percent=_mean(fields, AGGREGATES_AREA),
         contamination=_joint_signs(n_suspect, n_clear),
         n_fields_assessed=n_suspect + n_clear,
         n_fields_suspect=n_suspect,

@@ -1,0 +1,321 @@
+"""After the cells of a field are known: what they look like, how they lie, and what else is there.
+
+A field in memory and a large one in tiles go through the same functions: each asks for the surroundings it needs, hands
+back rows that belong to exactly one tile or whole numbers that add up, and so gives the same result.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from msc_vision.findings.aggregates import (
+    AGGREGATE_COLUMNS,
+    MASK_REACH_UM,
+    SURROUNDINGS_UM,
+    AggregateParts,
+    AggregateSettings,
+    AggregateView,
+    FieldScale,
+    FoundAggregates,
+    aggregate_parts,
+    join_aggregates,
+    measure_aggregates,
+    summarise_aggregates,
+)
+from msc_vision.findings.background import (
+    BackgroundParts,
+    BackgroundSettings,
+    background_reach_px,
+    measure_background,
+)
+from msc_vision.findings.contamination import (
+    ContaminationFinding,
+    ContaminationSettings,
+    as_row,
+    join_background,
+    visual_signs,
+)
+from msc_vision.morphology.density import DensitySettings, field_density
+from msc_vision.morphology.orientation import (
+    OrderParts,
+    OrderSettings,
+    measure_order,
+    order_figures,
+    order_reach_px,
+)
+from msc_vision.morphology.profile import cell_profile, order_profile
+from msc_vision.morphology.shape import (
+    SHAPE_COLUMNS,
+    CellBoxes,
+    ShapeSettings,
+    cell_boxes,
+    cell_shapes,
+    surroundings_px,
+)
+from msc_vision.records import Region
+from msc_vision.segmentation.objects import OBJECT_COLUMNS
+
+CELL, AGGREGATE = "cell", "aggregate"
+
+DESCRIBED_COLUMNS = np.dtype(
+    [
+        ("kind", "<U9"),
+        *((name, OBJECT_COLUMNS[name]) for name in OBJECT_COLUMNS.names or ()),
+        *((n, SHAPE_COLUMNS[n]) for n in SHAPE_COLUMNS.names or () if n not in (OBJECT_COLUMNS.names or ())),
+        *(
+            (n, AGGREGATE_COLUMNS[n])
+            for n in AGGREGATE_COLUMNS.names or ()
+            if n not in {*(OBJECT_COLUMNS.names or ()), *(SHAPE_COLUMNS.names or ())}
+        ),
+    ]
+)
+"""A row per cell, then one per aggregate, each kind in numbers of its own. What is not measured on a kind is NaN."""
+
+
+class DescribeSettings(BaseModel):
+    """What is measured of a field once its cells are known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shape: ShapeSettings = Field(ShapeSettings(), description="shape of each cell")
+    order: OrderSettings = Field(OrderSettings(), description="order of the layer")
+    density: DensitySettings = Field(DensitySettings(), description="cells per area")
+    aggregates: AggregateSettings = Field(AggregateSettings(), description="clusters of several layers")
+    background: BackgroundSettings = Field(BackgroundSettings(), description="the surface beside the cells")
+    contamination: ContaminationSettings = Field(ContaminationSettings(), description="its visual signs")
+
+
+class View(NamedTuple):
+    """A region of a field: grey (Y, X) uint16, cells int32, what is judged uint8, and the network's maps (6, Y, X)."""
+
+    working: NDArray[np.uint16]
+    labels: NDArray[np.int32]
+    judged: NDArray[np.uint8]
+    maps: NDArray[np.uint8]
+
+
+ReadView = Callable[[Region], View]
+TileMap = Callable[..., Iterator[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a field is beyond its labels.
+
+    Attributes
+    ----------
+    objects : structured array of `DESCRIBED_COLUMNS`
+    morphology : dict
+        The profile of the field, on the compared scale (logarithms of what changes by factors), and its density.
+    findings : dict
+        Figures of aggregates and of the surface.
+    signs : ContaminationFinding
+    aggregates : FoundAggregates
+        Whose lookups number the parts of each tile.
+    """
+
+    objects: NDArray[np.void]
+    morphology: dict[str, float] = field(default_factory=dict)
+    findings: dict[str, float] = field(default_factory=dict)
+    signs: ContaminationFinding | None = None
+    aggregates: FoundAggregates | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What one tile adds."""
+
+    shapes: NDArray[np.void]
+    order: OrderParts | None
+    background: BackgroundParts | None
+    aggregates: AggregateParts
+    n_covered: int
+    n_judged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Describer:
+    """How the tiles of one field are described.
+
+    Attributes
+    ----------
+    read : callable
+        Returns a `View` of a region of working pixels.
+    scale : FieldScale
+    settings : DescribeSettings
+    """
+
+    read: ReadView
+    scale: FieldScale
+    settings: DescribeSettings
+
+    @property
+    def known_um(self) -> float | None:
+        """Side of a working pixel, None where no pixel size is known."""
+        return None if self.scale.pixel_size_um is None else self.scale.working_um
+
+    def describe(
+        self, table: NDArray[np.void], tiles: Sequence[Region], tile_map: TileMap, focus_ratio: float | None
+    ) -> Description:
+        """Return the description of a field.
+
+        Parameters
+        ----------
+        table : structured array of `OBJECT_COLUMNS`
+            Its cells.
+        tiles : sequence of Region
+            They cover it, and begin at multiples of 1024 working pixels.
+        tile_map : callable
+            Works like `map`.
+        focus_ratio : float or None
+            Fine over coarse structure, where it could be read.
+        """
+        cells = cell_boxes(table, self.scale.factor)
+        parts = list(tile_map(lambda tile: self._tile(tile, cells), tiles))
+        shapes = np.concatenate([part.shapes for part in parts])
+        shapes = shapes[np.argsort(shapes["label"], kind="stable")]
+        found = join_aggregates([part.aggregates for part in parts], self.scale, self.settings.aggregates)
+        aggregates = self._aggregates(found, tiles, tile_map)
+        summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
+        signs, surface = self._signs(parts, focus_ratio)
+        return Description(
+            _objects(table, shapes, aggregates),
+            _known(self._morphology(parts, table, shapes)),
+            _known({k: float(v) for k, v in asdict(summary).items()} | surface),
+            signs,
+            found,
+        )
+
+    def aggregate_labels(self, tile: Region, lookup: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the numbers of the aggregates of a tile, (Y, X) int32."""
+        return lookup[
+            aggregate_parts(self._aggregate_view(tile, MASK_REACH_UM), self.scale, self.settings.aggregates)[1]
+        ]
+
+    def _tile(self, tile: Region, cells: CellBoxes) -> _Parts:
+        settings, known_um = self.settings, self.known_um
+        view = self.read(tile)
+        covered = (view.labels > 0).view(np.uint8) & view.judged
+        return _Parts(
+            self._shapes(tile, cells.starting_in(tile)),
+            None if known_um is None else self._order(tile, known_um),
+            None if known_um is None else self._background(tile, known_um),
+            aggregate_parts(self._aggregate_view(tile, MASK_REACH_UM), self.scale, settings.aggregates)[0],
+            int(np.count_nonzero(covered)),
+            int(np.count_nonzero(view.judged)),
+        )
+
+    def _around(self, tile: Region, reach_px: int) -> Region:
+        height, width = self.scale.shape
+        return Region(
+            max(tile.y0 - reach_px, 0),
+            min(tile.y1 + reach_px, height),
+            max(tile.x0 - reach_px, 0),
+            min(tile.x1 + reach_px, width),
+        )
+
+    def _shapes(self, tile: Region, cells: CellBoxes) -> NDArray[np.void]:
+        around = self._around(tile, surroundings_px(self.known_um, self.settings.shape))
+        view = self.read(around)
+        return cell_shapes(
+            view.working, view.labels, view.maps, cells, around, self.scale.shape, self.known_um, self.settings.shape
+        )
+
+    def _order(self, tile: Region, working_um: float) -> OrderParts:
+        around = self._around(tile, order_reach_px(working_um, self.settings.order))
+        view = self.read(around)
+        covered = (view.labels > 0).view(np.uint8) & view.judged
+        return measure_order(view.working, covered, around, tile, working_um, self.settings.order)
+
+    def _background(self, tile: Region, working_um: float) -> BackgroundParts:
+        around = self._around(tile, background_reach_px(working_um))
+        view = self.read(around)
+        return measure_background(
+            view.working,
+            view.labels,
+            view.judged,
+            view.maps,
+            around=around,
+            inner=tile,
+            width_px=self.scale.shape[1],
+            pixel_size_um=working_um,
+            settings=self.settings.background,
+        )
+
+    def _aggregate_view(self, tile: Region, reach_um: float) -> AggregateView:
+        around = self._around(tile, self.scale.px(reach_um))
+        view = self.read(around)
+        return AggregateView(view.working, view.maps, view.judged, around, tile)
+
+    def _aggregates(self, found: FoundAggregates, tiles: Sequence[Region], tile_map: TileMap) -> NDArray[np.void]:
+        """Return the rows of the aggregates, outlines measured; tiles without any are not read again."""
+        rows, columns = np.divmod(found.first, self.scale.shape[1])
+
+        def measured(tile: Region) -> NDArray[np.void]:
+            inside = (rows >= tile.y0) & (rows < tile.y1) & (columns >= tile.x0) & (columns < tile.x1)
+            if not inside.any():
+                return found.table[:0]
+            view = self._aggregate_view(tile, SURROUNDINGS_UM)
+            return measure_aggregates(view, found, self.scale, self.settings.aggregates)
+
+        table = np.concatenate([found.table[:0], *tile_map(measured, tiles)])
+        return table[np.argsort(table["label"], kind="stable")]
+
+    def _signs(
+        self, parts: Sequence[_Parts], focus_ratio: float | None
+    ) -> tuple[ContaminationFinding, dict[str, float]]:
+        limits, known = self.settings.contamination, [p.background for p in parts if p.background is not None]
+        if self.known_um is None:
+            return visual_signs(None, limits), {}
+        figures = join_background(known, self.scale.shape, self.known_um, limits)
+        row = as_row(figures)
+        row.pop("pixel_size_um")
+        return visual_signs(figures, limits, focus_ratio=focus_ratio), row
+
+    def _morphology(
+        self, parts: Sequence[_Parts], table: NDArray[np.void], shapes: NDArray[np.void]
+    ) -> dict[str, float]:
+        order = sum((part.order for part in parts if part.order is not None), start=OrderParts())
+        figures = order_figures(order, self.known_um, self.settings.order)
+        n_judged, n_covered = sum(p.n_judged for p in parts), sum(p.n_covered for p in parts)
+        percent = 100 * n_covered / n_judged if n_judged else 0.0
+        area_mm2 = None if self.known_um is None else n_judged * self.known_um**2 / 1e6
+        density = field_density(table["touches_border"], percent, area_mm2, self.settings.density)
+        if self.known_um is None:
+            return density
+        return cell_profile(_joined(table, shapes)) | order_profile(figures) | density
+
+
+def _known(figures: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _joined(table: NDArray[np.void], shapes: NDArray[np.void]) -> NDArray[np.void]:
+    """Return cells with their shapes: `DESCRIBED_COLUMNS`, those of aggregates empty."""
+    cells = _blank(len(table), CELL)
+    for name in OBJECT_COLUMNS.names or ():
+        cells[name] = table[name]
+    for name in SHAPE_COLUMNS.names or ():
+        cells[name] = shapes[name]
+    return cells
+
+
+def _objects(table: NDArray[np.void], shapes: NDArray[np.void], aggregates: NDArray[np.void]) -> NDArray[np.void]:
+    piled = _blank(len(aggregates), AGGREGATE)
+    for name in AGGREGATE_COLUMNS.names or ():
+        piled[name] = aggregates[name]
+    return np.concatenate([_joined(table, shapes), piled])
+
+
+def _blank(n: int, kind: str) -> NDArray[np.void]:
+    rows = np.zeros(n, DESCRIBED_COLUMNS)
+    for name in DESCRIBED_COLUMNS.names or ():
+        if DESCRIBED_COLUMNS[name].kind == "f":
+            rows[name] = np.nan
+    rows["kind"] = kind
+    return rows
