@@ -12,7 +12,7 @@ from msc_vision.learning.loss import map_losses, scale_loss, total_loss
 from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.recipe import AugmentationRecipe, TrainingRecipe
 from msc_vision.learning.targets import INSTANCES, instance_maps
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from training_cases import disc_field
 
 TRAINING = TrainingRecipe(batch=2, crop_px=64)

@@ -16,7 +16,8 @@ from msc_vision.learning.export import (
     portable_inputs,
 )
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import MAPS, CultureNetwork, NetworkShape
+from msc_vision.segmentation.network.maps import MAPS
+from msc_vision.segmentation.network.model import CultureNetwork, NetworkShape
 from msc_vision.segmentation.network.weights import ModelConfig, load_model, save_model
 from training_cases import disc_field
 

@@ -20,7 +20,8 @@ from msc_vision.segmentation.fusion import Areas, DoubtSettings, Opinion, Probab
 from msc_vision.segmentation.network import predict
 from msc_vision.segmentation.network.field_maps import plan_field
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, STRIDE, CultureNetwork, NetworkShape, know
+from msc_vision.segmentation.network.maps import MAPS
+from msc_vision.segmentation.network.model import GRID, STRIDE, CultureNetwork, NetworkShape, know
 from msc_vision.segmentation.network.predict import (
     MARGIN_PX,
     predict_window,

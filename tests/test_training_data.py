@@ -20,7 +20,7 @@ from msc_vision.learning.recipe import PasteRecipe, SourceRecipe, ValidationReci
 from msc_vision.learning.sources import annotated_images, group_of
 from msc_vision.learning.targets import area_maps, core_map, resampled, resampled_labels
 from msc_vision.learning.visible import has_bare_surface, hidden_cells
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from training_cases import disc_field, tiny_recipe, write_data
 
 

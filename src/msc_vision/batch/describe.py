@@ -6,12 +6,11 @@ back rows that belong to exactly one tile or whole numbers that add up, and so g
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.findings.aggregates import (
     AGGREGATE_COLUMNS,
@@ -77,17 +76,16 @@ DESCRIBED_COLUMNS = np.dtype(
 """A row per cell, then one per aggregate, each kind in numbers of its own. What is not measured on a kind is NaN."""
 
 
-class DescribeSettings(BaseModel):
+@dataclass(frozen=True, slots=True)
+class DescribeSettings:
     """What is measured of a field once its cells are known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    shape: ShapeSettings = Field(ShapeSettings(), description="shape of each cell")
-    order: OrderSettings = Field(OrderSettings(), description="order of the layer")
-    density: DensitySettings = Field(DensitySettings(), description="cells per area")
-    aggregates: AggregateSettings = Field(AggregateSettings(), description="clusters of several layers")
-    background: BackgroundSettings = Field(BackgroundSettings(), description="the surface beside the cells")
-    contamination: ContaminationSettings = Field(ContaminationSettings(), description="its visual signs")
+    shape: ShapeSettings = ShapeSettings()  # noqa: RUF009  (frozen)
+    order: OrderSettings = OrderSettings()  # noqa: RUF009  (frozen)
+    density: DensitySettings = DensitySettings()  # noqa: RUF009  (frozen)
+    aggregates: AggregateSettings = AggregateSettings()  # noqa: RUF009  (frozen)
+    background: BackgroundSettings = BackgroundSettings()  # noqa: RUF009  (frozen)
+    contamination: ContaminationSettings = ContaminationSettings()  # noqa: RUF009  (frozen)
 
 
 class View(NamedTuple):
@@ -120,10 +118,15 @@ class Description:
     """
 
     objects: NDArray[np.void]
-    morphology: dict[str, float] = field(default_factory=dict)
-    findings: dict[str, float] = field(default_factory=dict)
-    signs: ContaminationFinding | None = None
-    aggregates: FoundAggregates | None = None
+    morphology: dict[str, float]
+    findings: dict[str, float]
+    signs: ContaminationFinding
+    aggregates: FoundAggregates
+
+    @property
+    def has_aggregates(self) -> bool:
+        """Whether any aggregate was found."""
+        return len(self.aggregates.table) > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msc_vision.batch.describe import Description
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.imaging.artefacts import judgeable_mask
@@ -92,9 +93,10 @@ class _Measured:
 
     n_foreground: int
     n_judgeable: int
-    objects: ObjectTable
+    objects: NDArray[np.void]
     labels_sha256: str | None
     doubt: Doubt | None = None
+    description: Description | None = None
 
 
 def score_field(task: FieldTask, *, tile_map: TileMap = map) -> FieldScore:
@@ -198,25 +200,29 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     counts = texture_histogram(picture, judged)
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
-    network = _network(task, frame, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
+    network = _network(task, frame, report.figures.get("focus_ratio"), lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
     if network is None:
         parts, local = tile_parts(foreground, region, working.shape[1])
         objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
         labels, seen, opinion = objects.lookups[0][local], areas(judged, judged, foreground), None
+        aggregates, description = None, None
     else:
         look = network.look_whole(native, working, judged, foreground)
         assert look.masks is not None
-        labels, judged = look.masks.labels, look.masks.judged
-        objects, seen, opinion = look.objects, look.areas, look.opinion
+        labels, judged, aggregates = look.masks
+        objects, seen, opinion, description = look.objects, look.areas, look.opinion, look.description
     digest = None
     if task.labels_path is not None and seen.n_judgeable > 0:
         images = labels > 0, labels, judged.view(np.bool_)
-        digest = write_labels(task.labels_path, *images, frame.pixel_size_um, frame.factor, frame.info.shape)
-    counted = _counted(task, objects, seen, opinion, digest)
+        size = frame.pixel_size_um, frame.factor, frame.info.shape
+        digest = write_labels(task.labels_path, *images, *size, aggregates)
+    counted = _counted(task, objects, seen, opinion, digest, description)
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
 
-def _network(task: FieldTask, frame: Frame, read_native: Callable[[Region], NDArray[Any]]) -> "NetworkField | None":
+def _network(
+    task: FieldTask, frame: Frame, focus_ratio: float | None, read_native: Callable[[Region], NDArray[Any]]
+) -> "NetworkField | None":
     """Return the network's way through a field, None where local contrast stands alone; only here torch is loaded."""
     settings = task.pipeline.network
     if settings is None:
@@ -224,7 +230,8 @@ def _network(task: FieldTask, frame: Frame, read_native: Callable[[Region], NDAr
     from msc_vision.batch.network_field import network_field
 
     assumed_um = task.pipeline.contrast.assumed_pixel_size_um / frame.factor
-    return network_field(settings, frame, assumed_um, read_native)
+    found = network_field(settings, frame, assumed_um, read_native)
+    return replace(found, describe_settings=task.pipeline.describe, focus_ratio=focus_ratio)
 
 
 def _counted(
@@ -233,14 +240,16 @@ def _counted(
     seen: Areas,
     opinion: Opinion | None,
     digest: str | None,
+    description: Description | None = None,
 ) -> _Measured:
     """Return what was counted, with the doubts that the network leaves where there is one."""
     n_foreground = int(objects.table["area_px"].sum())
     settings = task.pipeline.network
     if opinion is None or settings is None:
-        return _Measured(n_foreground, seen.n_judgeable, objects, digest)
+        return _Measured(n_foreground, seen.n_judgeable, objects.table, digest)
     doubts = doubt(n_foreground, seen, opinion, settings.doubt)
-    return _Measured(n_foreground, seen.n_judgeable, objects, digest, doubts)
+    table = objects.table if description is None else description.objects
+    return _Measured(n_foreground, seen.n_judgeable, table, digest, doubts, description)
 
 
 def _judge(task: FieldTask, overview: Overview) -> tuple[NDArray[np.bool_], QualityReport, tuple[str, ...]]:
@@ -319,7 +328,7 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
     levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
-    network = _network(task, frame, tiled.read)
+    network = _network(task, frame, report.figures.get("focus_ratio"), tiled.read)
     if network is None:
         counted = _measure_tiles(tiled, levels, tiles, tile_map)
     else:
@@ -390,7 +399,7 @@ def _look_tiled(
     digest = None
     if task.labels_path is not None and look.areas.n_judgeable > 0:
         digest = labels_sha256(task.labels_path)
-    return _counted(task, look.objects, look.areas, look.opinion, digest)
+    return _counted(task, look.objects, look.areas, look.opinion, digest, look.description)
 
 
 # --- outcomes --------------------------------------------------------------------------------------------------------
@@ -419,7 +428,7 @@ def _scored(
         hidden = replace(report, is_judgeable=False, reason=HIDDEN)
         return _rejected(task, frame, hidden, notes, sha256)
     if task.objects_path is not None:
-        _save_objects(task.objects_path, counted.objects.table)
+        _save_objects(task.objects_path, counted.objects)
     common = _common(frame, report, notes, sha256)
     if levels.is_uncertain:
         common["flags"] = (*common["flags"], "bare-or-full")
@@ -441,10 +450,22 @@ def _scored(
         judgeable_percent=100.0 * judgeable_share,
         field_area_mm2=area_mm2,
         judgeable_area_mm2=None if area_mm2 is None else area_mm2 * judgeable_share,
-        n_objects=len(counted.objects.table),
+        n_objects=len(counted.objects),
         labels_sha256=counted.labels_sha256,
+        **_described(counted.description),
         **common,
     )
+
+
+def _described(description: Description | None) -> dict[str, Any]:
+    if description is None:
+        return {}
+    return {
+        "morphology": description.morphology,
+        "findings": description.findings,
+        "contamination": description.signs.outcome,
+        "contamination_note": description.signs.reason,
+    }
 
 
 def _common(frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ numbered. Both go through the same windows and the same functions.
 """
 
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from msc_vision.batch.describe import Describer, DescribeSettings, Description, ReadView, View
 from msc_vision.batch.pipeline import NetworkSettings, Precision
 from msc_vision.errors import OutputError
+from msc_vision.findings.aggregates import FieldScale
 from msc_vision.imaging.frame import Frame
 from msc_vision.imaging.normalise import to_working
 from msc_vision.io.labels import LabelsWriter
@@ -25,7 +28,7 @@ from msc_vision.records import Region
 from msc_vision.segmentation.cells import SURROUNDINGS_PX, CellMaps, CellParts, cell_parts, join_cells
 from msc_vision.segmentation.fusion import Areas, Opinion, Probabilities, areas, probabilities
 from msc_vision.segmentation.network.field_maps import FieldPlan, ReadBinned, plan_field, window_maps
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from msc_vision.segmentation.network.predict import Window, WindowAnswers, has_native_bf16
 from msc_vision.segmentation.network.weights import Model, load_model
 from msc_vision.segmentation.objects import ObjectTable
@@ -47,12 +50,12 @@ _ENOUGH_CELLS = 0.02
 class Masks(NamedTuple):
     """Cells, (Y, X) int32, and what was judged, (Y, X) uint8: less than was asked where something hides the surface.
 
-    ``maps`` is what the network answered, (6, Y, X) uint8, 255 times a probability, in the order of `MAPS`.
+    ``aggregates`` (Y, X) int32 are numbered apart; None without any.
     """
 
     labels: NDArray[np.int32]
     judged: NDArray[np.uint8]
-    maps: NDArray[np.uint8]
+    aggregates: NDArray[np.int32] | None
 
 
 class Look(NamedTuple):
@@ -62,6 +65,7 @@ class Look(NamedTuple):
     objects: ObjectTable
     areas: Areas
     opinion: Opinion
+    description: Description
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class NetworkField:
     pixel_size_um: float
     precision: Precision
     guessed_ratio: float = 1.0
+    describe_settings: DescribeSettings = DescribeSettings()  # noqa: RUF009  (frozen)
+    focus_ratio: float | None = None
 
     def look_whole(
         self,
@@ -113,11 +119,18 @@ class NetworkField:
         visible = self._visible(maps, judged)
         parts, local = self._parts(maps, visible, region, region)
         objects = self._join([parts])
+        labels = objects.lookups[0][local]
+        describer = self._describer(_views_of(View(working, labels, visible, maps)))
+        described = describer.describe(objects.table, [region], map, self.focus_ratio)
+        aggregates = None
+        if described.has_aggregates:
+            aggregates = describer.aggregate_labels(region, described.aggregates.lookups[0])
         return Look(
-            masks=Masks(objects.lookups[0][local], visible, maps),
+            masks=Masks(labels, visible, aggregates),
             objects=objects,
             areas=areas(judged, visible, contrast),
             opinion=self._opinion(probabilities(maps[0], visible), strangeness),
+            description=described,
         )
 
     def look_tiled(
@@ -163,18 +176,41 @@ class NetworkField:
             found = list(tile_map(evidence, tiles))
             objects = self._join([parts for parts, *_ in found])
             seen = sum((seen for *_, seen in found), start=Areas())
-            if target is not None and seen.n_judgeable > 0:
-                with LabelsWriter(target, shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
+            path = target or Path(folder) / "labels.ome.zarr"
+            with LabelsWriter(path, shape, frame.pixel_size_um, frame.factor, frame.info.shape) as writer:
 
-                    def number(region: Region, lookup: NDArray[np.int32]) -> None:
-                        labels = lookup[split(region)[1]]
-                        visible = self._visible(stored.read(region), judged(region))
-                        writer.write_tile(region, labels > 0, labels, visible.view(np.bool_))
+                def number(region: Region, lookup: NDArray[np.int32]) -> None:
+                    labels = lookup[split(region)[1]]
+                    visible = self._visible(stored.read(region), judged(region))
+                    writer.write_tile(region, labels > 0, labels, visible.view(np.bool_))
 
-                    for _ in tile_map(number, tiles, objects.lookups):
+                for _ in tile_map(number, tiles, objects.lookups):
+                    pass
+
+                def view(region: Region) -> View:
+                    maps = stored.read(region)
+                    working = to_working(read_native(frame.native(region)), frame.factor, frame.scale)
+                    return View(working, writer.read_instances(region), self._visible(maps, judged(region)), maps)
+
+                describer = self._describer(view)
+                described = describer.describe(objects.table, tiles, tile_map, self.focus_ratio)
+                if described.has_aggregates:
+
+                    def pile(region: Region, lookup: NDArray[np.int32]) -> None:
+                        writer.write_tile(region, None, None, None, describer.aggregate_labels(region, lookup))
+
+                    for _ in tile_map(pile, tiles, described.aggregates.lookups):
                         pass
+        if target is not None and seen.n_judgeable == 0:
+            shutil.rmtree(target)
         sums = sum((sums for _, sums, _ in found), start=Probabilities())
-        return Look(None, objects, seen, self._opinion(sums, stored.strangeness))
+        return Look(None, objects, seen, self._opinion(sums, stored.strangeness), described)
+
+    def _describer(self, read: ReadView) -> Describer:
+        frame = self.frame
+        working_um = self.pixel_size_um * frame.factor
+        scale = FieldScale(frame.working_shape, frame.info.shape, frame.factor, working_um, frame.pixel_size_um)
+        return Describer(read, scale, self.describe_settings)
 
     def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
         is_known = self.frame.pixel_size_um is not None
@@ -353,6 +389,16 @@ def resolved_precision(precision: Precision) -> Precision:
 @lru_cache(maxsize=2)
 def _loaded(name: str) -> Model:
     return load_model(name)
+
+
+def _views_of(whole: View) -> ReadView:
+    """Return what reads a region of a field in memory."""
+
+    def read(region: Region) -> View:
+        at = np.s_[..., region.y0 : region.y1, region.x0 : region.x1]
+        return View(whole.working[at], whole.labels[at], whole.judged[at], whole.maps[at])
+
+    return read
 
 
 @dataclass(frozen=True, slots=True)

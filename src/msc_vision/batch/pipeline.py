@@ -9,9 +9,16 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from msc_vision.batch.describe import DescribeSettings
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.findings.aggregates import AggregateSettings
+from msc_vision.findings.background import BackgroundSettings
+from msc_vision.findings.contamination import ContaminationSettings
 from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.imaging.quality import QualitySettings
+from msc_vision.morphology.density import DensitySettings
+from msc_vision.morphology.orientation import OrderSettings
+from msc_vision.morphology.shape import ShapeSettings
 from msc_vision.resources import resource_path
 from msc_vision.segmentation.contrast import ContrastSettings
 from msc_vision.segmentation.fusion import DoubtSettings
@@ -56,6 +63,19 @@ class Pipeline(BaseModel):
     quality: QualitySettings = Field(QualitySettings(), description="Whether a field can be judged at all.")
     contrast: ContrastSettings = Field(ContrastSettings(), description="Cells against bare surface, by local contrast.")
     network: NetworkSettings | None = Field(None, description="The network; without it local contrast stands alone.")
+    shape: ShapeSettings = Field(ShapeSettings(), description="Shape of each cell; cells need the network.")
+    order: OrderSettings = Field(OrderSettings(), description="Order and texture of the layer as a whole.")
+    density: DensitySettings = Field(DensitySettings(), description="Cells per area.")
+    aggregates: AggregateSettings = Field(AggregateSettings(), description="Clusters of several layers.")
+    background: BackgroundSettings = Field(BackgroundSettings(), description="The surface beside the cells.")
+    contamination: ContaminationSettings = Field(ContaminationSettings(), description="Visual signs of contamination.")
+
+    @property
+    def describe(self) -> DescribeSettings:
+        """What is measured once cells are known."""
+        return DescribeSettings(
+            self.shape, self.order, self.density, self.aggregates, self.background, self.contamination
+        )
 
     @property
     def sha256(self) -> str:

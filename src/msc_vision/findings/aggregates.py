@@ -24,7 +24,7 @@ from msc_vision.findings.aggregate_evidence import (
 from msc_vision.findings.outline import ellipse_window, outline_figures
 from msc_vision.morphology.feature import Feature
 from msc_vision.records import Region
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from msc_vision.segmentation.objects import TileParts, join_parts, tile_parts
 
 AGGREGATE_COLUMNS = np.dtype(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.records import Region
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from msc_vision.segmentation.objects import TileParts, join_parts, tile_parts
 
 COUNTS = 5000

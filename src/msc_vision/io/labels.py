@@ -1,11 +1,11 @@
 """Foreground, instances and what was judged as OME-Zarr 0.5 (Zarr v3), written whole or by tiles, or not at all.
 
 A store ``<key>.ome.zarr`` is a group with ``labels/foreground`` (uint8, 0 or 1), ``labels/instances`` (int32, 0 =
-background) and ``labels/judgeable`` (uint8, 1 = was judged). All are multiscale: level 0 has the working resolution
-(the native image binned by ``factor``), each further level takes every second pixel of the one before (labels are
-names, so they are picked, never averaged) until both sides are at most 256 pixels. The root lists the foreground as its
-image, so that a viewer opens it with all overlays. ``factor`` and the native shape stand in the attributes, for
-`to_native`.
+background), ``labels/judgeable`` (uint8, 1 = was judged) and, where there are any, ``labels/aggregates`` (int32). All
+are multiscale: level 0 has the working resolution (the native image binned by ``factor``), each further level takes
+every second pixel of the one before (labels are names, so they are picked, never averaged) until both sides are at most
+256 pixels. The root lists the foreground as its image, so that a viewer opens it with all overlays. ``factor`` and the
+native shape stand in the attributes, for `to_native`.
 
 Metadata and chunks are written directly: zarr-python reads them (a test proves it), but its own way of writing takes
 four to five times as long. Chunks lie beside their metadata (separator "."), because making the
@@ -18,7 +18,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,12 +35,14 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.images import content_sha256
 from msc_vision.records import Region
 
-Kind = Literal["foreground", "instances", "judgeable"]
+Kind = Literal["foreground", "instances", "judgeable", "aggregates"]
 DTYPES: Mapping[Kind, np.dtype[Any]] = {
     "foreground": np.dtype("<u1"),
     "instances": np.dtype("<i4"),
     "judgeable": np.dtype("<u1"),
+    "aggregates": np.dtype("<i4"),
 }
+ALWAYS: tuple[Kind, ...] = ("foreground", "instances", "judgeable")
 CHUNK_PX = 1024
 SMALLEST_LEVEL_PX = 256
 ZSTD_LEVEL = 1  # twice as fast as the default, 1 % larger on label images
@@ -88,6 +90,7 @@ def write_labels(
     pixel_size_um: float | None,
     factor: int,
     image_shape: tuple[int, int],
+    aggregates: NDArray[np.int32] | None = None,
 ) -> str:
     """Write the masks of one field, replacing a store of the same name, and return its `labels_sha256`.
 
@@ -107,6 +110,8 @@ def write_labels(
         Native pixels binned into one working pixel, per side.
     image_shape : (int, int)
         Of the native image.
+    aggregates : (Y, X) int32 array, optional
+        Aggregates in numbers of their own, 0 = none; not written where none is given.
 
     Raises
     ------
@@ -116,9 +121,11 @@ def write_labels(
         If the store cannot be written; nothing is left behind.
     """
     images: dict[Kind, NDArray[Any]] = {"foreground": foreground, "instances": labels, "judgeable": judgeable}
+    if aggregates is not None:
+        images["aggregates"] = aggregates
     height, width = _common_shape(images)
     meta = LabelsMeta((height, width), _as_shape(image_shape), factor, pixel_size_um)
-    files = dict(_metadata_files(Path(path).name, meta))
+    files = dict(_metadata_files(Path(path).name, meta, tuple(images)))
     for kind, image in images.items():
         for level in range(len(meta.level_shapes())):
             files.update(_chunk_files(f"labels/{kind}/{level}", image, DTYPES[kind]))
@@ -183,6 +190,23 @@ def read_judgeable(path: Path | str, level: int = 0, region: Region | None = Non
     shape, region = _asked(path, read_meta(path), level, region)
     _check_says_judgeable(path)
     return _read_region(path, "judgeable", level, shape, region).view(np.bool_)
+
+
+def read_aggregates(path: Path | str, level: int = 0, region: Region | None = None) -> NDArray[np.int32]:
+    """Return the aggregates of a store or of a region of a level, (Y, X) int32; all 0 where none was written.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the level or region does not exist.
+    InvalidDataError
+        If a chunk is missing or damaged.
+    """
+    path = Path(path)
+    shape, region = _asked(path, read_meta(path), level, region)
+    if not (path / "labels" / "aggregates").is_dir():
+        return np.zeros(region.shape, np.int32)
+    return _read_region(path, "aggregates", level, shape, region)
 
 
 def is_within_judgeable(path: Path | str) -> bool:
@@ -262,8 +286,11 @@ class LabelsWriter:
         foreground: NDArray[np.bool_] | None,
         labels: NDArray[np.int32] | None,
         judgeable: NDArray[np.bool_] | None,
+        aggregates: NDArray[np.int32] | None = None,
     ) -> None:
         """Write the masks of an aligned region; each may be None and follow in a later call.
+
+        Aggregates are left out altogether where no tile has brought any.
 
         Raises
         ------
@@ -277,6 +304,7 @@ class LabelsWriter:
             "foreground": foreground,
             "instances": labels,
             "judgeable": judgeable,
+            "aggregates": aggregates,
         }
         for kind, image in given.items():
             if image is None:
@@ -289,14 +317,19 @@ class LabelsWriter:
         """Return the foreground that was written for a region, before its instances are."""
         return _read_region(self._folder, "foreground", 0, self.meta.shape, region).view(np.bool_)
 
+    def read_instances(self, region: Region) -> NDArray[np.int32]:
+        """Return the instances that were written for a region."""
+        return _read_region(self._folder, "instances", 0, self.meta.shape, region)
+
     def commit(self) -> str:
         """Add the coarser levels and the metadata, move the store to its place, and return its `labels_sha256`."""
-        for kind in DTYPES:
+        kinds = tuple(kind for kind in DTYPES if kind in ALWAYS or self._written[kind])
+        for kind in kinds:
             self._check_complete(kind)
             for level, shape in enumerate(self.meta.level_shapes()[1:], start=1):
                 self._decimate(kind, level, shape)
         with _output_errors(self._path):
-            _write_files(self._folder, dict(_metadata_files(self._path.name, self.meta)))
+            _write_files(self._folder, dict(_metadata_files(self._path.name, self.meta, kinds)))
             digest = labels_sha256(self._folder)
             _replace(self._folder, self._path)
         return digest
@@ -372,7 +405,7 @@ def _common_shape(images: Mapping[Kind, NDArray[Any]]) -> tuple[int, int]:
 
 
 def _check_image(kind: Kind, image: NDArray[Any], shape: tuple[int, int]) -> None:
-    dtype = np.dtype(np.int32 if kind == "instances" else np.bool_)
+    dtype = np.dtype(np.int32 if DTYPES[kind].itemsize > 1 else np.bool_)
     if image.dtype != dtype or image.shape != shape:
         raise InvalidArgumentError(f"{kind} must be {dtype} of shape {shape}; got {image.dtype} of {image.shape}.")
 
@@ -485,7 +518,7 @@ def _parse_meta(path: Path, root: Any) -> LabelsMeta:
         raise InvalidDataError(f"{path}: zarr.json does not describe labels of this package ({err}).") from err
 
 
-def _metadata_files(name: str, meta: LabelsMeta) -> Iterator[tuple[str, bytes]]:
+def _metadata_files(name: str, meta: LabelsMeta, kinds: Sequence[Kind]) -> Iterator[tuple[str, bytes]]:
     """Yield the zarr.json files of a store."""
     own = {
         "schema_version": SCHEMA_VERSION,
@@ -496,12 +529,12 @@ def _metadata_files(name: str, meta: LabelsMeta) -> Iterator[tuple[str, bytes]]:
     }
     title = name.removesuffix(".ome.zarr")
     yield "zarr.json", _group({"ome": _multiscales(title, meta, "labels/foreground/"), "msc_vision": own})
-    yield "labels/zarr.json", _group({"ome": {"version": "0.5", "labels": list(DTYPES)}})
-    for kind, dtype in DTYPES.items():
+    yield "labels/zarr.json", _group({"ome": {"version": "0.5", "labels": list(kinds)}})
+    for kind in kinds:
         image_label = {"image-label": {"source": {"image": "../../"}}}
         yield f"labels/{kind}/zarr.json", _group({"ome": _multiscales(kind, meta, "") | image_label})
         for level, shape in enumerate(meta.level_shapes()):
-            yield f"labels/{kind}/{level}/zarr.json", _array(dtype, shape)
+            yield f"labels/{kind}/{level}/zarr.json", _array(DTYPES[kind], shape)
 
 
 def _dump(document: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ from msc_vision.learning.augment import log_uniform, photometric
 from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.recipe import AugmentationRecipe, TrainingRecipe
 from msc_vision.segmentation.network.inputs import N_INPUTS, network_inputs
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 
 _AHEAD = 3
 _JUDGED = 3

@@ -20,7 +20,8 @@ from torch.nn import functional
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MissingDependencyError, OutputError
 from msc_vision.io.output import output_errors, write_whole
 from msc_vision.segmentation.network import inputs
-from msc_vision.segmentation.network.model import GRID, MAPS
+from msc_vision.segmentation.network.maps import MAPS
+from msc_vision.segmentation.network.model import GRID
 from msc_vision.segmentation.network.weights import CARD, Model, load_model
 
 OPSET = 17

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 
 _DICE_PRIOR_PX = 1000.0
 """Pixels added to both sides of the overlap: an empty batch must not decide on a handful of pixels."""

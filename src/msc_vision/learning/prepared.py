@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from msc_vision.errors import InvalidDataError, OutputError
 from msc_vision.io.output import output_errors, write_whole
 from msc_vision.learning.progress import Progress
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 
 logger = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from msc_vision.records import Region
 from msc_vision.segmentation.cells import CellMaps, CellParts, CellSettings, cell_parts, join_cells
 from msc_vision.segmentation.fusion import TrustSettings, probabilities
 from msc_vision.segmentation.network.inputs import network_inputs
-from msc_vision.segmentation.network.model import GRID, MAPS, CultureNetwork, know
+from msc_vision.segmentation.network.maps import MAPS
+from msc_vision.segmentation.network.model import GRID, CultureNetwork, know
 from msc_vision.segmentation.network.predict import has_native_bf16, predict_window
 from msc_vision.segmentation.network.weights import ModelSettings
 

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from msc_vision.segmentation.network.model import MAPS, MapName
+from msc_vision.segmentation.network.maps import MAPS, MapName
 
 PLANES = (("foreground", "obscured", "core", "judged"), ("rounded", "aggregate", "debris", ""))
 """Order of the maps in storage: four at a time, because OpenCV warps four bytes as one pixel."""

@@ -29,7 +29,8 @@ from msc_vision.learning.progress import Progress, Silent
 from msc_vision.learning.recipe import TrainRecipe, recipe_yaml
 from msc_vision.learning.score import Score, score_items
 from msc_vision.learning.settle import Annotated, remember, settle, trust
-from msc_vision.segmentation.network.model import MAPS, CultureNetwork, NetworkShape
+from msc_vision.segmentation.network.maps import MAPS
+from msc_vision.segmentation.network.model import CultureNetwork, NetworkShape
 from msc_vision.segmentation.network.predict import has_native_bf16
 from msc_vision.segmentation.network.weights import Model, ModelConfig, ModelSettings, save_model
 

@@ -174,12 +174,13 @@ class Baseline:
     def _known_share(self, one: ProfiledField) -> float:
         return float(np.isfinite(profile_array([one.profile], self.traits)).mean())
 
-    def _drivers(self, shifts: NDArray[np.float64], changes: NDArray[np.float64], error: float) -> tuple[Driver, ...]:
+    def _drivers(self, shifts: NDArray[np.float64], changes: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[Driver, ...]:
         """Return the traits that stand out most, in words; of several summaries of one trait the strongest."""
         told: dict[str, Driver] = {}
-        for i in np.argsort(-np.abs(shifts)):
+        sure = np.abs(shifts) / error
+        for i in np.argsort(-sure):
             trait = self.traits[int(i)]
-            if abs(shifts[i]) < _TOLD_FROM * error or len(told) == _TOLD:
+            if sure[i] < _TOLD_FROM or len(told) == _TOLD:
                 break
             family = trait.name.rsplit("_", 1)[0]
             if family not in told:
@@ -329,8 +330,8 @@ def card_text(baseline: Baseline) -> str:
         ),
         "",
         "What fields of one vessel share of their spread:"
-        f" {100 * baseline.judge.reference.vessel_share:.0f} %; of one layer beyond that:"
-        f" {100 * baseline.judge.reference.layer_share:.0f} %.",
+        f" {100 * baseline.judge.reference.vessel_share.mean():.0f} % on average; of one layer beyond that:"
+        f" {100 * baseline.judge.reference.layer_share.mean():.0f} %.",
         "",
         *_expected_table(baseline),
         "",

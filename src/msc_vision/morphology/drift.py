@@ -29,6 +29,7 @@ from msc_vision.morphology.reference import (
 DriftState = Literal["compared", "no baseline", "not comparable", "not measured"]
 
 _ALIKE_POINTS = 5.0
+_VESSELS_OF_ALL = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,15 +145,15 @@ class DriftJudge:
         return float(low), float(high)
 
     def _uncertain(self, rng: np.random.Generator) -> Reference:
-        """Return the reference with another share between vessels that it might have: few vessels say little of it."""
-        freedom = (self.reference.n_vessels - 1) * self.profiles.shape[1]
+        """Return the reference with other shares between vessels that it might have: few vessels say little of them."""
+        freedom = self.reference.n_vessels - 1 + _VESSELS_OF_ALL
         share = self.reference.vessel_share * freedom / rng.chisquare(freedom)
-        return replace(self.reference, vessel_share=min(share, 0.9 - self.reference.layer_share))
+        return replace(self.reference, vessel_share=np.minimum(share, 0.9 - self.reference.layer_share))
 
-    def shift_error(self, confluency_percent: FloatArray, layers: IntArray) -> float:
-        """Return the standard error of a trait's mean shift without drift, in spreads between fields."""
+    def shift_error(self, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
+        """Return the standard error of each trait's mean shift without drift (p,), in spreads between fields."""
         variance = mean_variance(self.reference, confluency_percent, layers)
-        return math.sqrt(variance + self.settings.tolerated_shift**2)
+        return np.asarray(np.sqrt(variance + self.settings.tolerated_shift**2))
 
     def change(self, profiles: FloatArray, confluency_percent: FloatArray) -> FloatArray:
         """Return the mean deviation of each trait (p,) from what is expected, on the compared scale."""
@@ -202,8 +203,10 @@ def _nested(rng: np.random.Generator, groups: Grouping, reference: Reference, ro
         (reference.layer_share, groups.layer),
         (own, np.arange(n)),
     )
-    drawn = sum(math.sqrt(share) * rng.standard_normal((int(group.max()) + 1, p))[group] for share, group in parts)
-    return np.asarray(drawn) @ root.T
+    drawn = np.zeros((n, p))
+    for share, group in parts:
+        drawn += (rng.standard_normal((int(group.max()) + 1, p)) @ root.T * np.sqrt(share))[group]
+    return drawn
 
 
 def _resampled(rng: np.random.Generator, layers: IntArray) -> NDArray[np.int64]:

@@ -11,6 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+_VESSELS_OF_ALL = 6.0
+"""Vessels from which a trait's own share between vessels counts as much as the mean of all traits (own)."""
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -63,8 +66,8 @@ class Reference:
         Expected figure of each trait at the knots, and the standard deviation between fields there.
     correlation : (p, p) float array
         Of standardised deviations between fields, shrunk (Ledoit and Wolf 2004).
-    vessel_share, layer_share : float
-        Of the variance of fields, what all fields of a vessel or of a layer share.
+    vessel_share, layer_share : (p,) float array
+        Of the variance of fields, what all fields of a vessel, or of a layer beyond that, share in each trait.
     n_vessels, n_fields : int
     fit_variance : (k, k) float array
         Covariance of the expected figures at the knots over the variance of one field.
@@ -74,8 +77,8 @@ class Reference:
     centre: FloatArray
     spread: FloatArray
     correlation: FloatArray
-    vessel_share: float
-    layer_share: float
+    vessel_share: FloatArray
+    layer_share: FloatArray
     n_vessels: int
     n_fields: int
     fit_variance: FloatArray
@@ -121,8 +124,7 @@ def fit_reference(
     spread = _spreads(at, residual, known, settings.stiffness)
     standardised = (residual / (at @ spread)).clip(-settings.clip, settings.clip)
     correlation = _shrunk(standardised)
-    whitened = standardised @ np.linalg.cholesky(np.linalg.inv(correlation))
-    vessel_share, layer_share = shared_variance(whitened, groups)
+    vessel_share, layer_share = _shares(standardised, groups)
     return Reference(
         knots,
         centre,
@@ -174,33 +176,43 @@ def _shrunk(standardised: FloatArray) -> FloatArray:
     return np.asarray(ledoit_wolf(standardised, assume_centered=True)[0])
 
 
-def shared_variance(whitened: FloatArray, groups: Grouping) -> tuple[float, float]:
-    """Return which shares of the variance the fields of a vessel, and of a layer beyond that, have in common.
+def _shares(standardised: FloatArray, groups: Grouping) -> tuple[FloatArray, FloatArray]:
+    """Return what fields of a vessel, and of a layer beyond that, share in each trait.
+
+    Few vessels say little of one trait, so each is drawn towards the mean of all, the more the fewer vessels there are.
+    """
+    own = int(np.unique(groups.vessel).size) - 1
+    trust = own / (own + _VESSELS_OF_ALL)
+    shares = [trust * share + (1 - trust) * share.mean() for share in shared_variance(standardised, groups)]
+    return shares[0], shares[1]
+
+
+def shared_variance(standardised: FloatArray, groups: Grouping) -> tuple[FloatArray, FloatArray]:
+    """Return which shares of each trait's variance the fields of a vessel, and of a layer beyond that, have in common.
 
     The mean product of two fields of one layer is what vessel and layer share, that of two layers of one vessel what
     the vessel shares, that of two vessels what the fitted mean has taken away (moments of a nested random-effects
-    model, all traits pooled); at least 0.
+    model); at least 0.
     """
-    n, p = whitened.shape
-    by_layer = _sums(whitened, groups.layer)
+    n = standardised.shape[0]
+    by_layer = _sums(standardised, groups.layer)
     n_layer = np.bincount(groups.layer)
     vessel_of_layer = np.zeros(n_layer.size, np.int64)
     vessel_of_layer[groups.layer] = groups.vessel
     by_vessel = _sums(by_layer, vessel_of_layer)
     n_vessel = np.bincount(groups.vessel)
-    alone, layers, vessels = (float((part**2).sum()) / p for part in (whitened, by_layer, by_vessel))
-    everywhere = float((whitened.sum(axis=0) ** 2).sum()) / p
-    taken = _mean_product(everywhere - vessels, n**2 - float((n_vessel**2).sum()), 0.0)
-    total = alone / n - taken
+    alone, layers, vessels = ((part**2).sum(axis=0) for part in (standardised, by_layer, by_vessel))
+    everywhere = standardised.sum(axis=0) ** 2
+    nothing = np.zeros_like(alone)
+    taken = _mean_product(everywhere - vessels, n**2 - float((n_vessel**2).sum()), nothing)
+    total = np.maximum(alone / n - taken, 1e-9)
     in_layer = _mean_product(layers - alone, float((n_layer**2).sum()) - n, taken)
     in_vessel = _mean_product(vessels - layers, float((n_vessel**2).sum() - (n_layer**2).sum()), in_layer)
-    if total <= 0:
-        return 0.0, 0.0
-    vessel = min(max((in_vessel - taken) / total, 0.0), 0.9)
-    return vessel, min(max((in_layer - taken) / total - vessel, 0.0), 0.9 - vessel)
+    vessel = ((in_vessel - taken) / total).clip(0.0, 0.9)
+    return vessel, np.minimum(((in_layer - taken) / total - vessel).clip(0.0), 0.9 - vessel)
 
 
-def _mean_product(total: float, n_pairs: float, otherwise: float) -> float:
+def _mean_product(total: FloatArray, n_pairs: float, otherwise: FloatArray) -> FloatArray:
     return total / n_pairs if n_pairs > 0 else otherwise
 
 
@@ -240,18 +252,18 @@ def deviation(
         Which layer each field is of.
     """
     mean = standardised.mean(axis=0)
-    variance = mean_variance(reference, confluency_percent, layers)
-    explained = variance * reference.correlation + settings.tolerated_shift**2 * np.eye(mean.size)
+    spread = np.sqrt(mean_variance(reference, confluency_percent, layers))
+    explained = reference.correlation * np.outer(spread, spread) + settings.tolerated_shift**2 * np.eye(mean.size)
     squared = float(mean @ np.linalg.solve(reference.correlation, mean))
     return Deviation(squared, float(mean @ np.linalg.solve(explained, mean)), mean)
 
 
-def mean_variance(reference: Reference, confluency_percent: FloatArray, layers: IntArray) -> float:
-    """Return the variance of the mean of some fields of one vessel over that of one field, fitting included."""
+def mean_variance(reference: Reference, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
+    """Return the variance of the mean of some fields of one vessel over that of one field (p,), fitting included."""
     m = layers.size
     _, counts = np.unique(layers, return_counts=True)
     own = 1 - reference.vessel_share - reference.layer_share
     at = hats(confluency_percent, reference.knots).mean(axis=0)
     fitting = own * float(at @ reference.fit_variance @ at)
     shared = reference.vessel_share * (1 + 1 / reference.n_vessels)
-    return shared + reference.layer_share * float((counts**2).sum()) / m**2 + own / m + fitting
+    return np.asarray(shared + reference.layer_share * float((counts**2).sum()) / m**2 + own / m + fitting)

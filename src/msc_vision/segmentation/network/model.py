@@ -1,11 +1,13 @@
 """The network itself: a small encoder and decoder that works on every fourth pixel and answers for each one."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
+
+from msc_vision.segmentation.network.maps import MAPS
 
 STRIDE = 4
 """Side of the blocks of pixels that the first layer takes in as one."""
@@ -17,10 +19,6 @@ PATCH_PX = 256
 
 _EVENED = 1e-3
 """Share of the mean variance added to each direction: the training says nothing of those in which it never varied."""
-
-MapName = Literal["foreground", "obscured", "core", "rounded", "aggregate", "debris"]
-MAPS: tuple[MapName, ...] = ("foreground", "obscured", "core", "rounded", "aggregate", "debris")
-"""What the network answers, one map each, in this order."""
 
 
 class NetworkShape(BaseModel):

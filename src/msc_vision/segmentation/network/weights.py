@@ -24,7 +24,8 @@ from msc_vision.io.output import output_errors, write_whole
 from msc_vision.resources import resource_path
 from msc_vision.segmentation.cells import CellSettings
 from msc_vision.segmentation.fusion import TrustSettings
-from msc_vision.segmentation.network.model import MAPS, CultureNetwork, MapName, NetworkShape
+from msc_vision.segmentation.network.maps import MAPS, MapName
+from msc_vision.segmentation.network.model import CultureNetwork, NetworkShape
 
 WEIGHTS, CONFIG, RECIPE, CARD, SUMS = "weights.safetensors", "config.json", "recipe.yaml", "card.md", "SHA256SUMS"
 NAME_PATTERN = r"^[a-z0-9][a-z0-9.-]*$"
