@@ -44,7 +44,7 @@ class MedialAxes:
     chord_px : (n,) float64 array
         Straight distance between the same two ends; at most ``length_px``.
     radius_px : (n,) float64 array
-        Radius of the largest circle that lies in the cell.
+        Radius of the largest circle that lies in the cell; up to 5 % short, as distances to the rim go in knight's moves.
     n_branches : (n,) int64 array
         Arms beside the longest way that reach beyond where they begin by half the radius of that circle.
     """
@@ -109,6 +109,7 @@ def medial_axes(labels: NDArray[np.int32], numbers: Ints, boxes: Ints, block: in
     apart = end_tip - start_tip
     chord = np.hypot(apart[:, 0], apart[:, 1])
     length = np.maximum(_way_px(axes, tree, end) + end_px + start_px, chord)
+    chord = np.where(start == end, length, chord)  # a single block is straight
     return MedialAxes(length, chord, radius, _branches(axes, tree, end, radius, block))
 
 
@@ -199,8 +200,8 @@ def _tree(axes: _Axes, roots: Ints) -> _Tree:
     indices = np.concatenate([axes.neighbours, roots])
     first = np.append(axes.first, indices.size)
     graph = csr_array((np.ones(indices.size), indices, first), shape=(n + 1, n + 1))
-    _, parent = breadth_first_order(graph, n, directed=True, return_predecessors=True)
-    parent = parent[:n].astype(np.int64)
+    _, found = breadth_first_order(graph, n, directed=True, return_predecessors=True)
+    parent = found[:n].astype(np.int64)
     alone = (parent < 0) | (parent == n)
     parent[alone] = np.flatnonzero(alone)
     straight = (axes.y == axes.y[parent]) | (axes.x == axes.x[parent])

@@ -43,7 +43,8 @@ SHAPE_COLUMNS = np.dtype([*_FLAGS, *((name, "<f8") for name in SHAPE_FIGURES)])
 """A row per cell. What could not be measured is NaN.
 
 ``is_measured`` says whether it may enter statistics of shape: wholly in the field, not oversized, in no aggregate, the
-size of a pixel known. There ``border_weight`` counts it for those of its size that the border cuts; else it is 0.
+size of a pixel known. ``border_weight`` counts a cell for those of its size that the border cuts (R. E. Miles; C.
+Lantuejoul): one over the chance that a box of its size, thrown at random, does not touch it. It is 0 for those that do.
 """
 
 _REACH_LIMIT_PX = 1024

@@ -69,11 +69,9 @@ def _shifted(rows: Words) -> tuple[Words, Words]:
 def _one_of(a: Words, b: Words, c: Words, d: Words) -> Words:
     """Return where exactly one of four is set."""
     ab, cd = a ^ b, c ^ d
-    found: Words = (ab ^ cd) & ~((a & b & cd) | (c & d & ab))
-    return found
+    return np.bitwise_and(ab ^ cd, ~((a & b & cd) | (c & d & ab)))
 
 
 def _two_of(a: Words, b: Words, c: Words, d: Words) -> Words:
     """Return where at least two of four are set."""
-    found: Words = (a & b) | (c & d) | ((a | b) & (c | d))
-    return found
+    return np.bitwise_or((a & b) | (c & d), (a | b) & (c | d))
