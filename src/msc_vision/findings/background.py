@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.records import Region
-from msc_vision.segmentation.network.model import MAPS
 from msc_vision.segmentation.objects import TileParts, join_parts, tile_parts
 
 COUNTS = 5000
@@ -102,7 +101,7 @@ def measure_background(
     working: NDArray[np.uint16],
     labels: NDArray[np.int32],
     judged: NDArray[np.uint8],
-    maps: NDArray[np.uint8],
+    foreground: NDArray[np.uint8],
     *,
     around: Region,
     inner: Region,
@@ -120,8 +119,8 @@ def measure_background(
         Cells, 0 on bare surface.
     judged : (Y, X) uint8 array
         0 or 1.
-    maps : (6, Y, X) uint8 array
-        Answers of the network in the order of `MAPS`; the foreground is used.
+    foreground : (Y, X) uint8 array
+        255 times the network's probability of a cell.
     around, inner : Region
         The tile with its surroundings, `background_reach_px` or up to the border of the field, and the tile itself.
     width_px : int
@@ -133,7 +132,7 @@ def measure_background(
     limits = settings or BackgroundSettings()
     scales = _scales(working, pixel_size_um)
     window = np.s_[inner.y0 - around.y0 : inner.y1 - around.y0, inner.x0 - around.x0 : inner.x1 - around.x0]
-    cells, bare = _bare(labels, judged, maps[MAPS.index("foreground")], limits, pixel_size_um)
+    cells, bare = _bare(labels, judged, foreground, limits, pixel_size_um)
     large = cv2.morphologyEx(cells, cv2.MORPH_OPEN, _disc(limits.small_cell_um, pixel_size_um))
     open_to_bodies = judged & (1 - cv2.dilate(large, _disc(limits.body_distance_um, pixel_size_um)))
     return BackgroundParts(
