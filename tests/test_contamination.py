@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msc_vision.errors import InvalidArgumentError
-from msc_vision.findings.background import background_reach_px, measure_background
+from msc_vision.findings.background import TileArea, background_reach_px, measure_background
 from msc_vision.findings.contamination import (
     BACKGROUND_FEATURES,
     BackgroundFigures,
@@ -72,9 +72,7 @@ def measured(working, tile_px=None, labels=None, judged=None, pixel_um=PIXEL_UM)
             )
             at = np.s_[around.y0 : around.y1, around.x0 : around.x1]
             arrays = (np.ascontiguousarray(a[at]) for a in (working, labels, judged, foreground))
-            tiles.append(
-                measure_background(*arrays, around=around, inner=inner, width_px=width, pixel_size_um=pixel_um)
-            )
+            tiles.append(measure_background(*arrays, TileArea(around, inner, width), pixel_um))
     return join_background(tiles, working.shape, pixel_um)
 
 

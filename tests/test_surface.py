@@ -6,9 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from msc_vision.findings.background import measure_background
+from msc_vision.findings.background import TileArea, measure_background
 from msc_vision.findings.surface import surface_figures
-from msc_vision.records import Region
 
 PIXEL_UM = 1.3
 WALL = "A wall with what lies behind it covers 12.0 % at the left side and is left out as not judgeable."
@@ -22,18 +21,9 @@ def field(*lines):
 
 
 def found(working, notes=()):
-    region = Region(0, 512, 0, 512)
     nothing, all_judged = np.zeros(working.shape, np.uint8), np.ones(working.shape, np.uint8)
-    parts = measure_background(
-        working,
-        nothing.astype(np.int32),
-        all_judged,
-        nothing,
-        around=region,
-        inner=region,
-        width_px=512,
-        pixel_size_um=PIXEL_UM,
-    )
+    area = TileArea.whole(working.shape)
+    parts = measure_background(working, nothing.astype(np.int32), all_judged, nothing, area, PIXEL_UM)
     return surface_figures([parts], working.shape, PIXEL_UM, notes)
 
 

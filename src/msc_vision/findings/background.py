@@ -51,7 +51,7 @@ class BackgroundSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ThreadParts:
-    """Dark thin parts of one tile; ``sums`` is (n, 7) int64: y, x, y², x², yx, darkness, and share of halo times 255."""
+    """Dark thin parts of one tile; ``sums`` is (n, 7) int64: y, x, y², x², yx, darkness, 255 x share of halo."""
 
     parts: TileParts
     sums: NDArray[np.int64]
@@ -81,6 +81,21 @@ class BackgroundParts:
     threads: ThreadParts
 
 
+@dataclass(frozen=True, slots=True)
+class TileArea:
+    """A tile of a field in working pixels: with its surroundings, itself, and the width of the whole field."""
+
+    around: Region
+    inner: Region
+    field_width_px: int
+
+    @classmethod
+    def whole(cls, shape: tuple[int, int]) -> "TileArea":
+        """Return a field that is not cut into tiles."""
+        region = Region(0, shape[0], 0, shape[1])
+        return cls(region, region, shape[1])
+
+
 def background_reach_px(pixel_size_um: float) -> int:
     """Return how many working pixels around a tile `measure_background` needs."""
     return math.ceil(_REACH_UM / pixel_size_um) + 8
@@ -102,10 +117,7 @@ def measure_background(
     labels: NDArray[np.int32],
     judged: NDArray[np.uint8],
     foreground: NDArray[np.uint8],
-    *,
-    around: Region,
-    inner: Region,
-    width_px: int,
+    area: TileArea,
     pixel_size_um: float,
     settings: BackgroundSettings | None = None,
 ) -> BackgroundParts:
@@ -114,22 +126,21 @@ def measure_background(
     Parameters
     ----------
     working : (Y, X) uint16 array
-        Grey values of ``around``.
+        Grey values of the tile with its surroundings; all other arrays cover the same.
     labels : (Y, X) int32 array
         Cells, 0 on bare surface.
     judged : (Y, X) uint8 array
         0 or 1.
     foreground : (Y, X) uint8 array
         255 times the network's probability of a cell.
-    around, inner : Region
-        The tile with its surroundings, `background_reach_px` or up to the border of the field, and the tile itself.
-    width_px : int
-        Width of the whole field in working pixels.
+    area : TileArea
+        Its surroundings are `background_reach_px` wide, or reach up to the border of the field.
     pixel_size_um : float
         Of a working pixel.
     settings : BackgroundSettings, optional
     """
     limits = settings or BackgroundSettings()
+    around, inner, width_px = area.around, area.inner, area.field_width_px
     scales = _scales(working, pixel_size_um)
     window = np.s_[inner.y0 - around.y0 : inner.y1 - around.y0, inner.x0 - around.x0 : inner.x1 - around.x0]
     cells, bare = _bare(labels, judged, foreground, limits, pixel_size_um)
@@ -149,8 +160,10 @@ def measure_background(
 def _scales(working: NDArray[np.uint16], pixel_size_um: float) -> _Scales:
     level = _LOG[working]
     side = 2 * max(1, round(_AROUND_UM / pixel_size_um)) + 1
-    blurred = (_blurred(level, sigma_um / pixel_size_um) for sigma_um in (_FINE_UM, _MIDDLE_UM, _COARSE_UM))
-    return _Scales(level, *blurred, cv2.blur(level, (side, side)))
+    fine, middle, coarse = (
+        _blurred(level, sigma_um / pixel_size_um) for sigma_um in (_FINE_UM, _MIDDLE_UM, _COARSE_UM)
+    )
+    return _Scales(level, fine, middle, coarse, cv2.blur(level, (side, side)))
 
 
 def _blurred(level: NDArray[np.uint16], sigma_px: float) -> NDArray[np.uint16]:
@@ -259,8 +272,8 @@ def _threads(
     label = labels[y, x]
     halo = 255 * n_bright[window][y, x].astype(np.int64) // np.maximum(n_ring[window][y, x], 1)
     values = (dark[window][y, x], halo)
-    y, x = y.astype(np.float64) + inner.y0, x.astype(np.float64) + inner.x0
-    weights = (y, x, y * y, x * x, y * x, *values)
+    rows, columns = y.astype(np.float64) + inner.y0, x.astype(np.float64) + inner.x0
+    weights = (rows, columns, rows * rows, columns * columns, rows * columns, *values)
     sums = [np.bincount(label, weight, minlength=parts.area.size + 1)[1:] for weight in weights]
     return ThreadParts(parts, np.stack(sums, axis=1).astype(np.int64))
 
@@ -268,7 +281,7 @@ def _threads(
 def _ring_counts(
     thin: NDArray[np.uint8], bright: NDArray[np.uint8], pixel_size_um: float
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Return how much lies 2 to 4 µm beside thin parts, as counted within 5 µm of each pixel, and how much is bright."""
+    """Return how much lies 2 to 4 µm beside thin parts, counted within 5 µm of a pixel, and how much is bright."""
     ring = cv2.dilate(thin, _disc(4.0, pixel_size_um)) & (1 - cv2.dilate(thin, _disc(2.0, pixel_size_um)))
     side = 2 * max(2, round(5.0 / pixel_size_um)) + 1
     n_ring, n_bright = (

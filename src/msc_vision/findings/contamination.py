@@ -30,7 +30,9 @@ class ContaminationSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pixel_size_max_um: float = Field(1.7, gt=0, description="Coarser pixels show neither dots nor buds.")
-    focus_ratio_min: float = Field(0.6, gt=0, description="Below this focus, the limit of `soft-focus`, dots blur away.")
+    focus_ratio_min: float = Field(
+        0.6, gt=0, description="Below this focus, the limit of `soft-focus`, dots blur away."
+    )
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
@@ -46,7 +48,9 @@ class ContaminationSettings(BaseModel):
     spot_spread: float = Field(1.7, gt=1, description="Spots of one kind differ by at most this factor in strength.")
     spot_coarse_max: float = Field(0.25, gt=0, le=1, description="A larger speck shows also at the coarser scale.")
     spot_over_grain: float = Field(5.0, gt=0, description="Spots exceed the grain's 90th percentile this many times.")
-    spot_percent_max: float = Field(40.0, gt=0, description="Where only stronger spots would stand out, none is judged.")
+    spot_percent_max: float = Field(
+        40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
+    )
     bodies_per_mm2_min: float = Field(12.0, gt=0, description="Dead cells, 40 per mm², read up to 12.")
     n_bodies_min: int = Field(3, ge=1)
     body_area_um2: tuple[float, float] = Field((50.0, 300.0), description="With the bright halo of the chain.")
@@ -214,7 +218,7 @@ def join_background(
     limits = settings or ContaminationSettings()
     mm2 = (pixel_size_um / 1000) ** 2
     n_judged, n_bare, n_body = (sum(getattr(tile, name) for tile in tiles) for name in ("n_judged", "n_bare", "n_body"))
-    noise, middle, coarse, p90 = _grain_levels(sum(tile.grain for tile in tiles))
+    noise, middle, coarse, p90 = _grain_levels(np.sum([tile.grain for tile in tiles], axis=0))
     grain = math.sqrt(max(middle**2 - (_WHITE_MIDDLE * noise) ** 2, 0.0)) if n_bare else math.nan
     grain_coarse = math.sqrt(max(coarse**2 - (_WHITE_COARSE * noise) ** 2, 0.0))
     spots, spot_limit = _like_spots(np.concatenate([tile.spots for tile in tiles]), p90, limits)
@@ -396,9 +400,7 @@ def _haze(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings
     coarse = figures.background_grain_coarse
     is_like_haze = limits.grain_coarse_low <= coarse <= limits.grain_coarse_high
     more = "" if is_like_haze else "Too coarse or too fine a grain for"
-    return _sign(
-        "haze", figures.background_grain_percent, limits.grain_percent_min, "percent grain", hidden, more=more
-    )
+    return _sign("haze", figures.background_grain_percent, limits.grain_percent_min, "percent grain", hidden, more=more)
 
 
 def _dots(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings) -> Sign:
@@ -420,7 +422,9 @@ def _filaments(figures: BackgroundFigures, limits: ContaminationSettings) -> Sig
     elif figures.judged_mm2 < limits.judged_mm2_min:
         hidden = f"Only {figures.judged_mm2:.3f} mm² can be judged."
     more = "" if figures.threads_um >= limits.threads_um_min else "Too short threads for"
-    return _sign("filaments", figures.threads_um_per_mm2, limits.threads_um_per_mm2_min, "µm per mm²", hidden, more=more)
+    return _sign(
+        "filaments", figures.threads_um_per_mm2, limits.threads_um_per_mm2_min, "µm per mm²", hidden, more=more
+    )
 
 
 # --- between two times -----------------------------------------------------------------------------------------------
