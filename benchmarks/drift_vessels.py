@@ -40,7 +40,12 @@ def vessel_fields(plan: VesselPlan) -> list[tuple[FieldSettings, int]]:
         (
             FieldSettings.model_validate(
                 _merged(ordinary, plan.imaging)
-                | {"confluency_percent": float(one), "height_px": SIDE_PX, "width_px": SIDE_PX, "pixel_size_um": PIXEL_UM}
+                | {
+                    "confluency_percent": float(one),
+                    "height_px": SIDE_PX,
+                    "width_px": SIDE_PX,
+                    "pixel_size_um": PIXEL_UM,
+                }
                 | {"cells": _cells(rng_cells, plan)}
             ),
             int(seed),

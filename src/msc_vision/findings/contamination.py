@@ -36,10 +36,10 @@ class ContaminationSettings(BaseModel):
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
-        0.5, gt=0, description="Least grain of haze, noise taken off. A strong protein film reaches 0.7."
+        0.62, gt=0, description="Least grain of haze, noise taken off; strong protein film of the same grain reads 0.6."
     )
     grain_coarse_low: float = Field(0.75, ge=0, description="Coarse over middle grain: below it lies smeared noise.")
-    grain_coarse_high: float = Field(1.25, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
+    grain_coarse_high: float = Field(1.2, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
     grain_noise_max: float = Field(2.0, gt=0, description="Noise, percent, that would hide haze and small spots.")
     spots_per_mm2_min: float = Field(
         190.0, gt=0, description="Small spots of like strength; 700 pieces of debris per mm² read up to 165."
@@ -51,18 +51,21 @@ class ContaminationSettings(BaseModel):
     spot_percent_max: float = Field(
         40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
     )
-    bodies_per_mm2_min: float = Field(14.0, gt=0)
+    bodies_per_mm2_min: float = Field(12.0, gt=0, description="Dead cells, 40 per mm², read up to 12.")
     n_bodies_min: int = Field(3, ge=1)
-    body_area_um2: tuple[float, float] = Field((60.0, 500.0), description="With the bright halo of the chain.")
-    body_fine_percent: float = Field(1.8, gt=0, description="Rims of single buds; halos of cells are smooth.")
-    body_filled: float = Field(0.5, gt=0, le=1, description="Share of its box; the halo along a cell is a thin bow.")
+    body_area_um2: tuple[float, float] = Field((50.0, 300.0), description="With the bright halo of the chain.")
+    body_fine_percent: float = Field(1.2, gt=0, description="Rims of single buds; halos of cells are smooth.")
+    body_over_noise: float = Field(2.0, ge=1, description="Rims exceed the noise of the surface this many times.")
+    body_filled: float = Field(0.6, gt=0, le=1, description="Share of its box; the halo along a cell is a thin bow.")
     body_width_um: float = Field(22.0, gt=0, description="Longest shorter side of its box.")
-    threads_um_per_mm2_min: float = Field(250.0, gt=0, description="Length of threads; fine processes read up to 210.")
+    body_length_um: float = Field(24.0, gt=0, description="Longest longer side; halos along cells are longer.")
+    threads_um_per_mm2_min: float = Field(300.0, gt=0, description="Length of threads; fine processes read up to 210.")
+    threads_um_min: float = Field(300.0, gt=0, description="In all, or a process or two decide over a small field.")
     thread_length_um: float = Field(90.0, gt=0)
     thread_dark_percent: float = Field(40.0, gt=0)
     thread_width_um: tuple[float, float] = Field((4.5, 20.0), description="Area over length; branches count as width.")
     thread_across_um: float = Field(12.0, ge=0, description="Scratches and most fibres are straighter.")
-    thread_halo_share: float = Field(0.6, ge=0, le=1, description="Threads shine on both sides, cells on one.")
+    thread_halo_share: float = Field(0.87, ge=0, le=1, description="Threads shine on both sides, cells on one.")
     judged_mm2_min: float = Field(0.05, gt=0, description="Less judged area does not show threads.")
     n_places: int = Field(5, ge=1, description="Boxes of evidence for each sign.")
     haze_jump: float = Field(1.8, gt=1, description="Sudden haze: the grain grew by this factor between two times,")
@@ -97,6 +100,7 @@ class BackgroundFigures:
     spots_per_mm2: float
     n_bodies: int
     bodies_per_mm2: float
+    threads_um: float
     threads_um_per_mm2: float
     places: tuple[Place, ...]
 
@@ -147,7 +151,7 @@ BACKGROUND_FEATURES = (
         "field",
         "1/mm²",
         "Bright bodies with rims inside, as budding yeast shows; dead cells add to it.",
-        "patches 8 % brighter than their surroundings, 60-500 µm², with fine texture, per area away from cells",
+        "patches 8 % brighter than their surroundings, 50-300 µm², with fine texture, per area away from cells",
         "own",
     ),
     Feature(
@@ -214,12 +218,13 @@ def join_background(
     limits = settings or ContaminationSettings()
     mm2 = (pixel_size_um / 1000) ** 2
     n_judged, n_bare, n_body = (sum(getattr(tile, name) for tile in tiles) for name in ("n_judged", "n_bare", "n_body"))
-    noise, middle, coarse, p90 = _grain_levels(sum(tile.grain for tile in tiles))
+    noise, middle, coarse, p90 = _grain_levels(np.sum([tile.grain for tile in tiles], axis=0))
     grain = math.sqrt(max(middle**2 - (_WHITE_MIDDLE * noise) ** 2, 0.0)) if n_bare else math.nan
     grain_coarse = math.sqrt(max(coarse**2 - (_WHITE_COARSE * noise) ** 2, 0.0))
     spots, spot_limit = _like_spots(np.concatenate([tile.spots for tile in tiles]), p90, limits)
-    bodies = _buds(np.concatenate([tile.bodies for tile in tiles]), pixel_size_um, limits)
+    bodies = _buds(np.concatenate([tile.bodies for tile in tiles]), noise, pixel_size_um, limits)
     threads = _moulds(join_threads([t.threads for t in tiles], shape, pixel_size_um, limits.thread_length_um), limits)
+    threads_um = math.fsum(threads["length_um"])
     places = (
         *_crowded(spots, shape, limits),
         *_largest("budding", bodies, limits),
@@ -238,7 +243,8 @@ def join_background(
         spots_per_mm2=spots.size / (n_bare * mm2) if n_bare else math.nan,
         n_bodies=bodies.size,
         bodies_per_mm2=bodies.size / (n_body * mm2) if n_body else math.nan,
-        threads_um_per_mm2=math.fsum(threads["length_um"]) / (n_judged * mm2) if n_judged else math.nan,
+        threads_um=threads_um,
+        threads_um_per_mm2=threads_um / (n_judged * mm2) if n_judged else math.nan,
         places=places,
     )
 
@@ -284,13 +290,17 @@ def _densest(spots: NDArray[np.void], spread: float) -> NDArray[np.void]:
     return spots[best : stop[best]]
 
 
-def _buds(bodies: NDArray[np.void], pixel_size_um: float, limits: ContaminationSettings) -> NDArray[np.void]:
+def _buds(
+    bodies: NDArray[np.void], noise_percent: float, pixel_size_um: float, limits: ContaminationSettings
+) -> NDArray[np.void]:
+    over_noise = 0.0 if math.isnan(noise_percent) else limits.body_over_noise * noise_percent
     area = bodies["area_px"]
     height, width = bodies["y1_px"] - bodies["y0_px"], bodies["x1_px"] - bodies["x0_px"]
     low, high = limits.body_area_um2
     is_bud = (area * pixel_size_um**2 >= low) & (area * pixel_size_um**2 <= high)
-    is_bud &= bodies["fine"] >= limits.body_fine_percent * PERCENT * area
+    is_bud &= bodies["fine"] >= max(limits.body_fine_percent, over_noise) * PERCENT * area
     is_bud &= np.minimum(height, width) * pixel_size_um <= limits.body_width_um
+    is_bud &= np.maximum(height, width) * pixel_size_um <= limits.body_length_um
     is_bud &= area >= limits.body_filled * height * width
     found: NDArray[np.void] = bodies[is_bud]
     return found
@@ -411,7 +421,10 @@ def _filaments(figures: BackgroundFigures, limits: ContaminationSettings) -> Sig
         hidden = f"Pixels of {figures.pixel_size_um:.2f} µm are too coarse."
     elif figures.judged_mm2 < limits.judged_mm2_min:
         hidden = f"Only {figures.judged_mm2:.3f} mm² can be judged."
-    return _sign("filaments", figures.threads_um_per_mm2, limits.threads_um_per_mm2_min, "µm per mm²", hidden)
+    more = "" if figures.threads_um >= limits.threads_um_min else "Too short threads for"
+    return _sign(
+        "filaments", figures.threads_um_per_mm2, limits.threads_um_per_mm2_min, "µm per mm²", hidden, more=more
+    )
 
 
 # --- between two times -----------------------------------------------------------------------------------------------

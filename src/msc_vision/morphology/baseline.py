@@ -174,7 +174,9 @@ class Baseline:
     def _known_share(self, one: ProfiledField) -> float:
         return float(np.isfinite(profile_array([one.profile], self.traits)).mean())
 
-    def _drivers(self, shifts: NDArray[np.float64], changes: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[Driver, ...]:
+    def _drivers(
+        self, shifts: NDArray[np.float64], changes: NDArray[np.float64], error: NDArray[np.float64]
+    ) -> tuple[Driver, ...]:
         """Return the traits that stand out most, in words; of several summaries of one trait the strongest."""
         told: dict[str, Driver] = {}
         sure = np.abs(shifts) / error

@@ -1,0 +1,240 @@
+"""Visual signs of contamination: drawn by hand, the same for any tiling, and never more than could be seen."""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msc_vision.errors import InvalidArgumentError
+from msc_vision.findings.background import TileArea, background_reach_px, measure_background
+from msc_vision.findings.contamination import (
+    BACKGROUND_FEATURES,
+    BackgroundFigures,
+    as_row,
+    join_background,
+    sudden_haze,
+    visual_signs,
+)
+from msc_vision.records import Region
+
+PIXEL_UM = 1.3
+LEVEL = 20_000.0
+
+
+def noise(shape, percent, seed, sigma_px=0.0):
+    drawn = np.random.default_rng(seed).normal(size=shape)
+    if sigma_px:
+        drawn = cv2.GaussianBlur(drawn, (0, 0), sigma_px)
+        drawn /= drawn.std()
+    return 0.01 * percent * drawn
+
+
+def grey(relative):
+    return np.clip(np.rint(LEVEL * (1 + relative)), 0, 65535).astype(np.uint16)
+
+
+def dots(shape, n, strengths, seed):
+    """Return pixels darker by these shares, 16 px apart at the least."""
+    rng = np.random.default_rng(seed)
+    drawn = np.zeros(shape)
+    rows, columns = (np.arange(8, side - 8, 16) for side in shape)
+    cells = rng.permutation(rows.size * columns.size)[:n]
+    drawn[rows[cells // columns.size], columns[cells % columns.size]] = -strengths
+    return cv2.GaussianBlur(drawn, (0, 0), 0.6)
+
+
+def thread(shape, points, width_px=2):
+    """Return a dark thread with a bright rim on both sides through these (x, y) points."""
+    core, rim = np.zeros(shape), np.zeros(shape)
+    path = [np.array(points, np.int32).reshape(-1, 1, 2)]
+    cv2.polylines(rim, path, isClosed=False, color=0.3, thickness=width_px + 6)
+    cv2.polylines(core, path, isClosed=False, color=1.0, thickness=width_px)
+    return cv2.GaussianBlur(np.where(core > 0, -0.6, rim), (0, 0), 0.5)
+
+
+def measured(working, tile_px=None, labels=None, judged=None, pixel_um=PIXEL_UM):
+    """Return the figures, measured at once or by tiles."""
+    height, width = working.shape
+    labels = np.zeros(working.shape, np.int32) if labels is None else labels
+    judged = np.ones(working.shape, np.uint8) if judged is None else judged
+    foreground = np.zeros(working.shape, np.uint8)
+    step, reach = tile_px or max(height, width), background_reach_px(pixel_um)
+    tiles = []
+    for y in range(0, height, step):
+        for x in range(0, width, step):
+            inner = Region(y, min(y + step, height), x, min(x + step, width))
+            around = Region(
+                max(y - reach, 0), min(inner.y1 + reach, height), max(x - reach, 0), min(inner.x1 + reach, width)
+            )
+            at = np.s_[around.y0 : around.y1, around.x0 : around.x1]
+            arrays = (np.ascontiguousarray(a[at]) for a in (working, labels, judged, foreground))
+            tiles.append(measure_background(*arrays, TileArea(around, inner, width), pixel_um))
+    return join_background(tiles, working.shape, pixel_um)
+
+
+def everything(seed, side=330):
+    """Return a field with haze, dots, threads over seams and bright bodies."""
+    shape = side, side
+    relative = noise(shape, 1.5, seed, 0.6) + dots(shape, 150, np.full(150, 0.9), seed)
+    relative += thread(shape, [(20, 40), (150, 200), (300, 190), (310, 40)])
+    rng = np.random.default_rng(seed)
+    for y, x in rng.integers(20, side - 20, (40, 2)):
+        cv2.circle(relative, (int(x), int(y)), 4, float(rng.uniform(0.1, 0.6)), cv2.FILLED)
+    return grey(relative)
+
+
+# --- signs -----------------------------------------------------------------------------------------------------------
+
+
+def test_bare_surface_with_camera_noise_shows_no_sign() -> None:
+    finding = visual_signs(measured(grey(noise((512, 512), 0.8, 1))))
+    assert finding.outcome == "no visual sign"
+    assert len(finding.signs) == 4
+
+
+def test_grain_of_bacteria_is_haze() -> None:
+    finding = visual_signs(measured(grey(noise((512, 512), 4.0, 2, 0.8))))
+    assert "haze" in finding.shown
+
+
+def test_film_coarser_than_bacteria_is_no_haze() -> None:
+    figures = measured(grey(noise((512, 512), 4.0, 2, 3.0)))
+    assert figures.background_grain_coarse > 1.5
+    assert "haze" not in visual_signs(figures).shown
+
+
+def test_many_spots_of_like_strength_are_dots() -> None:
+    figures = measured(grey(dots((512, 512), 200, np.full(200, 0.8), 3)))
+    assert figures.n_spots == 200
+    finding = visual_signs(figures)
+    assert finding.shown == ("dots",)
+    assert all(place.sign == "dots" for place in finding.places)
+
+
+def test_as_many_spots_of_all_strengths_are_debris() -> None:
+    strengths = np.exp(np.random.default_rng(4).uniform(np.log(0.2), np.log(0.99), 140))
+    assert visual_signs(measured(grey(dots((512, 512), 140, strengths, 3)))).outcome == "no visual sign"
+
+
+def test_a_long_bent_thread_is_a_filament_with_its_box() -> None:
+    relative = thread((512, 512), [(60, 60), (200, 250), (400, 260), (460, 100)])
+    labels = (relative < 0).astype(np.int32)  # the network takes threads for cells
+    finding = visual_signs(measured(grey(relative), labels=labels))
+    assert finding.shown == ("filaments",)
+    (place,) = finding.places
+    assert (place.y0_px, place.x0_px) == pytest.approx((60, 60), abs=4)
+    assert (place.y1_px, place.x1_px) == pytest.approx((262, 462), abs=4)
+
+
+def test_a_straight_line_is_no_filament() -> None:
+    relative = thread((512, 512), [(40, 100), (470, 100)])
+    finding = visual_signs(measured(grey(relative), labels=(relative < 0).astype(np.int32)))
+    assert finding.outcome == "no visual sign"
+
+
+def test_chains_of_bright_rimmed_bodies_are_budding() -> None:
+    relative = np.zeros((512, 512))
+    for y in range(40, 500, 90):
+        for x in range(40, 500, 90):
+            for step in (0, 4):
+                cv2.circle(relative, (x + step, y), 5, 0.3, cv2.FILLED)
+            for step in (0, 4):
+                cv2.circle(relative, (x + step, y), 2, -0.1, 1)
+    assert visual_signs(measured(grey(relative))).shown == ("budding",)
+
+
+# --- what cannot be assessed -----------------------------------------------------------------------------------------
+
+
+def test_without_a_pixel_size_nothing_is_said() -> None:
+    assert visual_signs(None).outcome == "not assessable"
+
+
+def test_a_full_layer_is_not_assessable_and_says_why() -> None:
+    finding = visual_signs(measured(grey(noise((300, 300), 0.5, 1)), labels=np.ones((300, 300), np.int32)))
+    assert finding.outcome == "not assessable"
+    assert "Too little bare surface: 0.0 %" in finding.reason
+
+
+def test_filaments_over_a_full_layer_are_still_seen() -> None:
+    working = grey(thread((512, 512), [(60, 60), (200, 250), (400, 260), (460, 100)]))
+    assert visual_signs(measured(working, labels=np.ones(working.shape, np.int32))).shown == ("filaments",)
+
+
+@pytest.mark.parametrize(
+    ("change", "focus_ratio", "word"),
+    [
+        ({"pixel_size_um": 2.0}, None, "too coarse"),
+        ({}, 0.4, "too blurred"),
+        ({"bare_mm2": 0.01}, None, "Too little bare"),
+        ({"background_noise_percent": 5.0}, None, "hides haze"),
+        ({"spot_limit_percent": 60.0}, None, "drown"),
+    ],
+)
+def test_what_hides_signs_is_named(change, focus_ratio, word) -> None:
+    plain = measured(grey(noise((256, 256), 0.5, 1)))
+    finding = visual_signs(dataclasses.replace(plain, **change), focus_ratio=focus_ratio)
+    assert finding.outcome == "not assessable"
+    assert word in finding.reason
+
+
+def test_nothing_judged_is_not_assessable() -> None:
+    figures = measured(grey(np.zeros((128, 128))), judged=np.zeros((128, 128), np.uint8))
+    assert math.isnan(figures.background_grain_percent)
+    assert visual_signs(figures).outcome == "not assessable"
+
+
+# --- promises --------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=5)
+@given(st.integers(0, 1000), st.integers(70, 330), st.sampled_from([0.7, 1.3, 2.1]))
+def test_figures_are_those_of_the_whole_field_for_any_tiles(seed, tile_px, pixel_um) -> None:
+    working = everything(seed)
+    labels = np.zeros(working.shape, np.int32)
+    cv2.circle(labels, (200, 90), 30, 1, cv2.FILLED)
+    whole = measured(working, labels=labels, pixel_um=pixel_um)
+    assert measured(working, tile_px, labels, pixel_um=pixel_um) == whole
+
+
+def test_brighter_light_changes_no_sign() -> None:
+    relative = noise((400, 400), 3.0, 2, 0.8)
+    dim, bright = (measured(np.rint(level * (1 + relative)).astype(np.uint16)) for level in (8_000, 32_000))
+    assert bright.background_grain_percent == pytest.approx(dim.background_grain_percent, rel=0.02)
+
+
+def test_every_described_figure_is_measured() -> None:
+    row = as_row(measured(grey(noise((128, 128), 1.0, 5))))
+    assert {feature.name for feature in BACKGROUND_FEATURES} <= set(row)
+    assert len(row) == len(dataclasses.fields(BackgroundFigures)) - 1
+
+
+def test_a_field_without_tiles_is_an_error() -> None:
+    with pytest.raises(InvalidArgumentError, match="at least one tile"):
+        join_background([], (10, 10), PIXEL_UM)
+
+
+# --- between two times -----------------------------------------------------------------------------------------------
+
+
+def test_medium_that_turns_turbid_is_sudden_haze() -> None:
+    before, after = (measured(grey(noise((400, 400), percent, 2, 0.8))) for percent in (1.0, 3.0))
+    assert sudden_haze(before, after) is True
+    assert sudden_haze(after, before) is False
+    assert sudden_haze(before, before) is False
+
+
+def test_loss_of_contrast_is_sudden_haze_even_where_no_surface_is_bare() -> None:
+    full = measured(grey(np.zeros((200, 200))), labels=np.ones((200, 200), np.int32))
+    assert sudden_haze(full, full) is None
+    assert sudden_haze(full, full, cell_contrasts_percent=(20.0, 12.0)) is True
+
+
+def test_times_of_different_pixel_sizes_are_not_compared() -> None:
+    field = measured(grey(np.zeros((100, 100))))
+    with pytest.raises(InvalidArgumentError, match=r"1\.3 and 2\.0"):
+        sudden_haze(field, dataclasses.replace(field, pixel_size_um=2.0))
