@@ -82,7 +82,10 @@ def everything(seed, side=330):
     relative = noise(shape, 1.5, seed, 0.6) + dots(shape, 150, np.full(150, 0.9), seed)
     relative += thread(shape, [(20, 40), (150, 200), (300, 190), (310, 40)])
     rng = np.random.default_rng(seed)
-    for y, x in rng.integers(20, side - 20, (40, 2)):
+    for y, x in rng.integers(20, side - 20, (20, 2)):
+        cv2.line(relative, (int(x), int(y)), (int(x) + 8, int(y) + 9), 0.4, 3)
+        relative[y : y + 8 : 2, x : x + 8 : 2] += 0.2
+    for y, x in rng.integers(20, side - 20, (20, 2)):
         cv2.circle(relative, (int(x), int(y)), 4, float(rng.uniform(0.1, 0.6)), cv2.FILLED)
     return grey(relative)
 
@@ -102,7 +105,8 @@ def test_grain_of_bacteria_is_haze() -> None:
 
 
 def test_film_coarser_than_bacteria_is_no_haze() -> None:
-    figures = measured(grey(noise((512, 512), 4.0, 2, 3.0)))
+    figures = measured(grey(noise((512, 512), 12.0, 2, 2.0)))
+    assert figures.background_grain_percent > 0.7
     assert figures.background_grain_coarse > 1.5
     assert "haze" not in visual_signs(figures).shown
 
@@ -131,7 +135,7 @@ def test_a_long_bent_thread_is_a_filament_with_its_box() -> None:
 
 
 def test_a_straight_line_is_no_filament() -> None:
-    relative = thread((512, 512), [(40, 100), (470, 100)])
+    relative = thread((512, 512), [(40, 100), (470, 100)], width_px=4)
     finding = visual_signs(measured(grey(relative), labels=(relative < 0).astype(np.int32)))
     assert finding.outcome == "no visual sign"
 
