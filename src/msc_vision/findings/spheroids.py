@@ -223,7 +223,7 @@ def is_fused(mask: NDArray[np.uint8], settings: SpheroidSettings) -> bool:
     dents = cv2.convexityDefects(points, np.sort(cv2.convexHull(points, returnPoints=False), axis=0)[::-1])
     if dents is None or len(dents) < 2:  # noqa: PLR2004
         return False
-    depths = np.sort(dents[:, 0, 3])[::-1] / 256
+    depths = np.sort(dents.reshape(-1, 4)[:, 3])[::-1] / 256
     short_side = min(cv2.minAreaRect(points.astype(np.float32))[1])
     return bool(depths[0] >= settings.fused_depth * short_side and depths[1] >= 0.5 * depths[0])
 
