@@ -47,9 +47,7 @@ def places(plane: NDArray[np.generic], side_px: int) -> NDArray[np.generic]:
     return cv2.resize(plane, size, interpolation=cv2.INTER_AREA) if side_px > 1 else plane
 
 
-def aggregate_signs(
-    working: NDArray[np.uint16], maps: NDArray[np.uint8], working_um: float
-) -> NDArray[np.float32]:
+def aggregate_signs(working: NDArray[np.uint16], maps: NDArray[np.uint8], working_um: float) -> NDArray[np.float32]:
     """Return what is weighed: whole numbers from -127 to 127, (signs, Y, X) float32, Y and X in places.
 
     Parameters
@@ -110,7 +108,9 @@ def _grey_signs(grey: NDArray[np.generic], place_um: float) -> Iterator[NDArray[
     xx, yy, xy = (_sum(product >> 4, 20.0, place_um)[0] for product in (across * across, down * down, across * down))
     total = (xx + yy).astype(np.float64) + 1
     yield _rounded(
-        (np.sqrt((xx - yy).astype(np.float64) ** 2 + 4 * xy.astype(np.float64) ** 2) * (_TOP / total)).astype(np.float32)
+        (np.sqrt((xx - yy).astype(np.float64) ** 2 + 4 * xy.astype(np.float64) ** 2) * (_TOP / total)).astype(
+            np.float32
+        )
     )
 
 

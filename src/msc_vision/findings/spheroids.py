@@ -50,8 +50,8 @@ class SpheroidSettings(BaseModel):
     least_contrast: float = Field(
         0.03, gt=0, lt=1, description="deviation from bare surface below which a field shows no spheroid; placeholder"
     )
-    close_um: float = Field(16.0, ge=0, description="gaps narrower than this are closed")
-    open_um: float = Field(24.0, ge=0, description="necks and threads narrower than this are cut")
+    close_um: float = Field(8.0, ge=0, description="gaps narrower than this are closed")
+    open_um: float = Field(45.0, ge=0, description="necks and heaps of single cells narrower than this are cut")
     fused_depth: float = Field(
         0.12, gt=0, lt=1, description="depth of a dent over the diameter from which a spheroid is fused; placeholder"
     )
@@ -202,9 +202,7 @@ def _rows(
     table["centroid_x_px"], table["centroid_y_px"] = centroids[1:].T
     table["area_um2"] = np.nan if pixel_size_um is None else area * pixel_size_um**2
     table["equivalent_diameter_um"] = np.sqrt(4 / np.pi * table["area_um2"])
-    table["touches_border"] = (
-        (y0 == 0) | (x0 == 0) | (y0 + height == labels.shape[0]) | (x0 + width == labels.shape[1])
-    )
+    table["touches_border"] = (y0 == 0) | (x0 == 0) | (y0 + height == labels.shape[0]) | (x0 + width == labels.shape[1])
     for i, row in enumerate(table):
         crop = np.s_[row["y0_px"] : row["y1_px"], row["x0_px"] : row["x1_px"]]
         own = (labels[crop] == row["label"]).view(np.uint8)
