@@ -39,9 +39,9 @@ SIDE_PX = 640
 SEED = 20_261_123
 SMALLEST_UM = 40.0
 SEEN_FROM = 0.9
-INTRO = """Fields of {side} x {side} pixels in phase contrast with 6 to 20 aggregates per mm², of 60 to 200 µm, and {n_free}
-fields without any, with debris, dead and dividing cells, dust, bubbles and scratches. A found aggregate is right if it
-and a connected part of the truth overlap by half of their union; parts of the truth below {least:g} µm are not asked
+INTRO = """Fields of {side} x {side} pixels in phase contrast with 6 to 20 aggregates per mm², of 60 to 200 µm,
+and {n_free} fields without any, with debris, dead and dividing cells, dust, bubbles and scratches. A found aggregate is
+right if it and a connected part of the truth overlap by half of their union; parts of the truth below {least:g} µm are not asked
 for. The weights of the evidence were fitted to other fields of the same simulator."""
 
 
@@ -142,7 +142,7 @@ def _look(
     kept: list[tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]]] = []
     look_whole = NetworkField.look_whole
 
-    def keep(self, native, working, judged, contrast):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def keep(self, native, working, judged, contrast):  # type: ignore[no-untyped-def]
         look = look_whole(self, native, working, judged, contrast)
         if look.masks is not None:
             kept.append((working, look.masks.maps, look.masks.judged))
@@ -168,7 +168,7 @@ def compared(wanted: Wanted, truth: NDArray[np.uint8], labels: NDArray[np.int32]
     true, found = shared.sum(axis=1), shared.sum(axis=0)
     overlap = shared[1:, 1:] / (true[1:, None] + found[None, 1:] - shared[1:, 1:])
     is_asked = true[1:] * working_um**2 >= math.pi / 4 * SMALLEST_UM**2
-    is_right = overlap >= 0.5  # noqa: PLR2004
+    is_right = overlap >= 0.5
     is_hit = is_right.any(axis=1)
     on_small = (shared[1:, 1:][~is_asked].sum(axis=0) / found[1:]) > 1 - SEEN_FROM
     n_invented = int((~is_right.any(axis=0) & ~on_small).sum())

@@ -62,7 +62,7 @@ def test_mean_and_cv_leave_out_the_border_and_fused_ones() -> None:
         (disc(300, 220, 80) | disc(300, 278, 80), 0.6),
     )
     table, labels, summary = found(shown)
-    assert summary.n_spheroids == len(table) == labels.max() == 4  # noqa: PLR2004
+    assert summary.n_spheroids == len(table) == labels.max() == 4
     assert (summary.n_fused, summary.n_measured) == (1, 2)
     assert summary.diameter_mean_um == pytest.approx(220, rel=0.05)
     assert summary.diameter_cv_percent == pytest.approx(100 * math.sqrt(2) * 20 / 220, rel=0.2)
@@ -109,7 +109,15 @@ def test_without_a_pixel_size_nothing_in_um_is_given() -> None:
     table, _, summary = found(picture((disc(200, 200, 100), 0.5)), pixel_size_um=None)
     assert np.isnan(table["area_um2"]).all()
     assert np.isnan(summary.diameter_mean_um)
-    assert summary.circularity_mean > 0.9  # noqa: PLR2004
+    assert summary.circularity_mean > 0.9
+
+
+def test_labels_that_are_given_are_measured_as_they_are() -> None:
+    mask = disc(200, 200, 100).astype(np.int32)
+    judged = np.ones(SHAPE, np.uint8)
+    table, labels, _ = find_spheroids(picture(), judged, UM, UM, SETTINGS, labels=7 * mask)
+    np.testing.assert_array_equal(labels, mask)
+    assert table["area_px"].tolist() == [mask.sum()]
 
 
 def test_a_field_too_small_for_blocks_is_still_read() -> None:

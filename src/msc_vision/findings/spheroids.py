@@ -1,7 +1,7 @@
 """Spheroids on ultra-low attachment surfaces: each one an object on bare surface, so confluency does not apply.
 
-The network was taught layers of cells; a ball of cells looks to it like something that hides the surface. Here the
-picture itself tells: a spheroid differs from bare surface by its brightness or by its unevenness.
+They are those that `find_aggregates` found. Where no network has looked, the picture alone tells, less well: a spheroid
+differs from bare surface in brightness.
 """
 
 import math
@@ -113,6 +113,7 @@ def find_spheroids(
     working_um: float,
     pixel_size_um: float | None,
     settings: SpheroidSettings,
+    labels: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.void], NDArray[np.int32], SpheroidSummary]:
     """Return the spheroids of a field: rows of `SPHEROID_COLUMNS`, (Y, X) int32 labels and the field's figures.
 
@@ -126,9 +127,14 @@ def find_spheroids(
         Side of a working pixel, measured or guessed; filters need one.
     pixel_size_um : float or None
         Side of a working pixel if it is known; without it nothing in µm is given out.
+    labels : (Y, X) int32 array, optional
+        Of `find_aggregates`, the better choice where a network has looked; without them the picture alone tells.
     """
     relative = _relative(working, judged, working_um)
-    labels = _segment(relative, judged, working_um, settings)
+    if labels is None:
+        labels = _segment(relative, judged, working_um, settings)
+    else:
+        labels = _large(_filled((labels > 0).view(np.uint8)), working_um, settings)
     table = _rows(labels, relative, pixel_size_um, settings)
     return table, labels, _summary(table)
 
@@ -143,14 +149,14 @@ def _relative(working: NDArray[np.uint16], judged: NDArray[np.uint8], working_um
     blocks = cv2.resize(working[: size[1], : size[0]], (width, height), interpolation=cv2.INTER_AREA).astype(np.float64)
     clear = cv2.resize(judged[: size[1], : size[0]].astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     rows, columns = (np.mgrid[0:height, 0:width] + 0.5) * side
-    terms = np.stack([np.ones_like(rows), rows, columns], axis=-1)[clear > 0.9]  # noqa: PLR2004
-    greys = blocks[clear > 0.9]  # noqa: PLR2004
-    if len(greys) < 3:  # noqa: PLR2004
+    terms = np.stack([np.ones_like(rows), rows, columns], axis=-1)[clear > 0.9]
+    greys = blocks[clear > 0.9]
+    if len(greys) < 3:
         return working.astype(np.float32) / np.float32(max(float(np.median(working)), 1.0))
     plane = _robust_plane(terms, greys)
     ys, xs = np.arange(working.shape[0], dtype=np.float32)[:, None], np.arange(working.shape[1], dtype=np.float32)
     bare = np.float32(plane[0]) + np.float32(plane[1]) * ys + np.float32(plane[2]) * xs
-    return working.astype(np.float32) / np.maximum(bare, 1)
+    return (working.astype(np.float32) / np.maximum(bare, np.float32(1))).astype(np.float32)
 
 
 def _robust_plane(terms: NDArray[np.float64], greys: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -174,6 +180,11 @@ def _segment(
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, ellipse_window(settings.close_um / working_um))
     mask = _filled(mask.astype(np.uint8))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, ellipse_window(settings.open_um / working_um)).astype(np.uint8)
+    return _large(mask, working_um, settings)
+
+
+def _large(mask: NDArray[np.uint8], working_um: float, settings: SpheroidSettings) -> NDArray[np.int32]:
+    """Return the connected parts that are large enough, numbered from 1."""
     n, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
     smallest_px = math.pi / 4 * (settings.smallest_diameter_um / working_um) ** 2
     kept = stats[:, cv2.CC_STAT_AREA] >= smallest_px
@@ -216,10 +227,10 @@ def _rows(
 def is_fused(mask: NDArray[np.uint8], settings: SpheroidSettings) -> bool:
     """Return whether an outline has a deep dent, and one at least half as deep elsewhere: two discs have two."""
     points = outer_contour(mask).astype(np.int32)
-    if len(points) < 4:  # noqa: PLR2004
+    if len(points) < 4:
         return False
     dents = cv2.convexityDefects(points, np.sort(cv2.convexHull(points, returnPoints=False), axis=0)[::-1])
-    if dents is None or len(dents) < 2:  # noqa: PLR2004
+    if dents is None or len(dents) < 2:
         return False
     depths = np.sort(dents.reshape(-1, 4)[:, 3])[::-1] / 256
     short_side = min(cv2.minAreaRect(points.astype(np.float32))[1])
