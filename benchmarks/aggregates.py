@@ -41,7 +41,8 @@ SMALLEST_UM = 40.0
 SEEN_FROM = 0.9
 INTRO = """Fields of {side} x {side} pixels in phase contrast with 6 to 20 aggregates per mm², of 60 to 200 µm,
 and {n_free} fields without any, with debris, dead and dividing cells, dust, bubbles and scratches. A found aggregate is
-right if it and a connected part of the truth overlap by half of their union; parts of the truth below {least:g} µm are not asked
+right if it and a connected part of the truth overlap by half of their union; parts of the truth below {least:g}
+µm are not asked
 for. The weights of the evidence were fitted to other fields of the same simulator."""
 
 
