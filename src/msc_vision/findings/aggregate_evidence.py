@@ -1,8 +1,8 @@
 """How far each place looks like the inside of an aggregate, by the network's maps and the grey values around it.
 
-The network's own map of aggregates is hardly ever sure. What it says of foreground, cores and obscured surface, at three
-sizes, and how bright and how uneven the picture is there, tell more. A net of one hidden layer weighs them. All of it is
-computed with whole numbers, so a place gets the same answer however the field was cut into tiles.
+The network's own map of aggregates is hardly ever sure. What it says of foreground, cores and obscured surface, at
+three sizes, and how bright and how uneven the picture is there, tell more. A net of one hidden layer weighs them. All
+of it is computed with whole numbers, so a place gets the same answer however the field was cut into tiles.
 """
 
 import math
@@ -38,7 +38,7 @@ def places_side_px(working_um: float) -> int:
 
 
 def places(plane: NDArray[np.generic], side_px: int) -> NDArray[np.generic]:
-    """Return the mean of each place; those at the right and lower end may be filled up with copies of the last pixel."""
+    """Return the mean of each place; the last ones may be filled up with copies of the last pixel."""
     height, width = plane.shape
     below, right = -height % side_px, -width % side_px
     if below or right:
@@ -106,9 +106,9 @@ def _grey_signs(grey: NDArray[np.generic], place_um: float) -> Iterator[NDArray[
         yield _spread_sign(total.astype(np.float32) * np.float32(1 / n))
     across, down = (cv2.Sobel(contrast.astype(np.int16), cv2.CV_16S, *way).astype(np.int32) for way in ((1, 0), (0, 1)))
     xx, yy, xy = (_sum(product >> 4, 20.0, place_um)[0] for product in (across * across, down * down, across * down))
-    total = (xx + yy).astype(np.float64) + 1
+    strength = (xx + yy).astype(np.float64) + 1
     yield _rounded(
-        (np.sqrt((xx - yy).astype(np.float64) ** 2 + 4 * xy.astype(np.float64) ** 2) * (_TOP / total)).astype(
+        (np.sqrt((xx - yy).astype(np.float64) ** 2 + 4 * xy.astype(np.float64) ** 2) * (_TOP / strength)).astype(
             np.float32
         )
     )
