@@ -15,6 +15,9 @@ from msc_vision.morphology.orientation import (
     TILE_PX,
     OrderParts,
     OrderSettings,
+    _defects,
+    _Frame,
+    _grid,
     measure_order,
     order_figures,
     order_reach_px,
@@ -147,6 +150,20 @@ def test_one_defect_is_counted_once(charge, counts):
     found = order_figures(parts, 1.3, SETTINGS)
     assert found["order_field"] < 0.05
     assert found["order_250um"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("apart_nodes", "counts"), [(1.6, (0, 0)), (12, (1, 1))], ids=["a pair at one place", "far apart"]
+)
+def test_two_opposite_defects_next_to_each_other_are_none(apart_nodes, counts):
+    grid = _grid(1.3, SETTINGS)
+    squares = grid.node_px // (4 * grid.grain_px)
+    y, x = (np.mgrid[: 40 * squares, : 40 * squares] + 0.5) / squares
+    double_angle = np.arctan2(y - 20, x - 13.7) - np.arctan2(y - 20, x - 13.7 - apart_nodes)
+    middle = cv2.merge([np.cos(double_angle), np.sin(double_angle), np.ones_like(x)])
+    field = Region(0, 40 * grid.node_px, 0, 40 * grid.node_px)
+    found = _defects(middle, np.full(x.shape, 16, np.float32), _Frame(0, 0, field), grid, SETTINGS)
+    assert (found["n_plus"], found["n_minus"]) == counts
 
 
 def test_two_halves_of_the_field_that_cross_cancel_in_the_field_but_not_locally():

@@ -4,6 +4,9 @@ No single cell is needed: everything is read off the grey picture where cells co
 90 % confluency. The picture is taken relative to the local mean and the local contrast of the covered surface, so
 light, gain and vignetting do not count. A structure tensor (doi:10.1007/BF01889569) gives direction and coherency.
 
+Edges of cells count as well as what is inside them, so figures of fields of different confluency do not compare. Focus
+moves width and texture more than the cells do, coherency little. Defects are few per field: pool fields before use.
+
 Every filter works on whole numbers, or on one pixel alone, and every sum is a whole number: a tile with
 `order_reach_px` pixels around it adds exactly what it adds to the whole field. Lengths are brought to whole pixels,
 block sides to powers of two, so that tiles do not cut blocks.
