@@ -262,10 +262,13 @@ def _spread(places: NDArray[np.uint8], side_px: int, shape: tuple[int, int]) -> 
 
 
 def aggregate_parts(
-    view: AggregateView, scale: FieldScale, settings: AggregateSettings
+    view: AggregateView,
+    scale: FieldScale,
+    settings: AggregateSettings,
+    known: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
 ) -> tuple[AggregateParts, NDArray[np.int32]]:
     """Return the parts of aggregates in a tile, and their local numbers from 1, (Y, X) int32 of the tile."""
-    mask, evidence = (_inner(plane, view) for plane in aggregate_mask(view, scale, settings))
+    mask, evidence = (_inner(plane, view) for plane in known or aggregate_mask(view, scale, settings))
     judged = _inner(view.judged, view)
     parts, local = tile_parts(np.ascontiguousarray(mask), view.region, scale.shape[1])
     flat = np.flatnonzero(local)
@@ -318,7 +321,11 @@ def _rows(objects: NDArray[np.void], scale: FieldScale, settings: AggregateSetti
 
 
 def measure_aggregates(
-    view: AggregateView, found: FoundAggregates, scale: FieldScale, settings: AggregateSettings
+    view: AggregateView,
+    found: FoundAggregates,
+    scale: FieldScale,
+    settings: AggregateSettings,
+    known: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
 ) -> NDArray[np.void]:
     """Return the rows of aggregates whose first pixel lies in the tile, with the figures of their outlines.
 
@@ -333,7 +340,7 @@ def measure_aggregates(
     table = found.table[mine]
     if not mine.any():
         return table
-    mask, _ = aggregate_mask(view, scale, settings)
+    mask, _ = known or aggregate_mask(view, scale, settings)
     for i, (y, x) in enumerate(zip(rows[mine].tolist(), columns[mine].tolist(), strict=True)):
         _measure(table, i, (y, x), mask, view, scale)
     contact = table["layer_contact"]
@@ -394,9 +401,10 @@ def find_aggregates(
     """
     whole = Region(0, working.shape[0], 0, working.shape[1])
     view = AggregateView(working, maps, judged, whole, whole)
-    parts, local = aggregate_parts(view, scale, settings)
+    known = aggregate_mask(view, scale, settings)
+    parts, local = aggregate_parts(view, scale, settings, known)
     found = join_aggregates([parts], scale, settings)
-    table = measure_aggregates(view, found, scale, settings)
+    table = measure_aggregates(view, found, scale, settings, known)
     return table, found.lookups[0][local], summarise_aggregates(table, found.n_area_px, scale)
 
 
