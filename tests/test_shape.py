@@ -26,7 +26,7 @@ from msc_vision.morphology.shape import (
 from msc_vision.morphology.shape_features import SHAPE_FEATURES
 from msc_vision.morphology.thinning import thin
 from msc_vision.records import Region
-from msc_vision.segmentation.network.model import MAPS
+from msc_vision.segmentation.network.maps import MAPS
 from msc_vision.segmentation.objects import join_parts, tile_parts
 
 SETTINGS = ShapeSettings()

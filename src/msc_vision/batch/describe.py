@@ -29,6 +29,7 @@ from msc_vision.findings.aggregates import (
 from msc_vision.findings.background import (
     BackgroundParts,
     BackgroundSettings,
+    TileArea,
     background_reach_px,
     measure_background,
 )
@@ -39,6 +40,7 @@ from msc_vision.findings.contamination import (
     join_background,
     visual_signs,
 )
+from msc_vision.findings.surface import SurfaceSettings, surface_figures
 from msc_vision.morphology.density import DensitySettings, field_density
 from msc_vision.morphology.orientation import (
     OrderParts,
@@ -57,6 +59,7 @@ from msc_vision.morphology.shape import (
     surroundings_px,
 )
 from msc_vision.records import Region
+from msc_vision.segmentation.network.maps import MAPS
 from msc_vision.segmentation.objects import OBJECT_COLUMNS
 
 CELL, AGGREGATE = "cell", "aggregate"
@@ -86,6 +89,7 @@ class DescribeSettings:
     aggregates: AggregateSettings = AggregateSettings()  # noqa: RUF009  (frozen)
     background: BackgroundSettings = BackgroundSettings()  # noqa: RUF009  (frozen)
     contamination: ContaminationSettings = ContaminationSettings()  # noqa: RUF009  (frozen)
+    surface: SurfaceSettings = SurfaceSettings()  # noqa: RUF009  (frozen)
 
 
 class View(NamedTuple):
@@ -238,17 +242,9 @@ class Describer:
     def _background(self, tile: Region, working_um: float) -> BackgroundParts:
         around = self._around(tile, background_reach_px(working_um))
         view = self.read(around)
-        return measure_background(
-            view.working,
-            view.labels,
-            view.judged,
-            view.maps,
-            around=around,
-            inner=tile,
-            width_px=self.scale.shape[1],
-            pixel_size_um=working_um,
-            settings=self.settings.background,
-        )
+        area = TileArea(around, tile, self.scale.shape[1])
+        foreground, settings = view.maps[MAPS.index("foreground")], self.settings.background
+        return measure_background(view.working, view.labels, view.judged, foreground, area, working_um, settings)
 
     def _aggregate_view(self, tile: Region, reach_um: float) -> AggregateView:
         around = self._around(tile, self.scale.px(reach_um))
@@ -278,6 +274,8 @@ class Describer:
         figures = join_background(known, self.scale.shape, self.known_um, limits)
         row = as_row(figures)
         row.pop("pixel_size_um")
+        surface = surface_figures(known, self.scale.shape, self.known_um, settings=self.settings.surface)
+        row["scratches_um_per_mm2"] = surface.scratches_um_per_mm2
         return visual_signs(figures, limits, focus_ratio=focus_ratio), row
 
     def _morphology(

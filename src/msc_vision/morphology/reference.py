@@ -27,7 +27,7 @@ class DriftSettings(BaseModel):
     stiffness: float = Field(0.3, ge=0, description="how strongly expected figures resist to bend at a knot (ridge)")
     clip: float = Field(4.0, gt=1, description="spreads from the expected figure beyond which a field counts no more")
     tolerated_shift: float = Field(
-        0.25, ge=0, description="shift of every trait, in field spreads, that an instrument may cause without drift"
+        0.1, ge=0, description="shift of every trait, in field spreads, that an instrument may cause without drift"
     )
     alarm_probability: float = Field(
         0.05, gt=0, lt=0.5, description="alarm if so much deviation is less likely than this without drift"
