@@ -135,8 +135,8 @@ def test_area_axes_and_direction_are_those_of_regionprops(seed):
     axes = inertia(sums)
     for i, found in enumerate(regionprops(labels)):
         assert sums.area[i] == found.area
-        assert 4 * np.sqrt(axes.major[i] - 1 / 12) == pytest.approx(found.major_axis_length, rel=1e-9)
-        assert 4 * np.sqrt(axes.minor[i] - 1 / 12) == pytest.approx(found.minor_axis_length, rel=1e-9)
+        assert axes.major[i] - 1 / 12 == pytest.approx(found.axis_major_length**2 / 16, rel=1e-9, abs=1e-9)
+        assert axes.minor[i] - 1 / 12 == pytest.approx(found.axis_minor_length**2 / 16, rel=1e-9, abs=1e-9)
         if axes.major[i] > 1.05 * axes.minor[i]:
             apart = (axes.orientation_deg[i] - np.degrees(found.orientation) - 90) % 180
             assert min(apart, 180 - apart) < 1e-6
@@ -149,7 +149,7 @@ def test_hulls_are_those_of_regionprops(seed):
     n = int(labels.max())
     hulls = hull_areas_px(runs_of(labels, n), n)
     for hull, found in zip(hulls, regionprops(labels), strict=True):
-        assert hull == pytest.approx(found.area_convex, rel=0.04, abs=4)
+        assert hull == pytest.approx(found.area_convex, rel=0.06, abs=4)
 
 
 def slow_perimeter(mask):
@@ -328,7 +328,7 @@ def painted(step_um=1.0, scale=1.0, n=160):
     picture[(outside > 0) & (outside <= 3)] = 13_000
     picture[labels > 0] = 8_000
     y, x = np.mgrid[:n, :n] * step_um
-    picture += np.where(labels > 0, 800 * np.sin(2 * np.pi * x / 4) * np.sin(2 * np.pi * y / 4), 0)
+    picture += np.where(labels > 0, 800 * np.sin(2 * np.pi * (0.8 * x + 0.6 * y) / 5), 0)
     return labels, np.rint(picture * scale).astype(np.uint16)
 
 
@@ -336,7 +336,7 @@ def test_body_ring_and_grain_of_a_painted_cell():
     row = measured(*painted())[0]
     assert row["body_grey"] == pytest.approx(-0.22, abs=0.05)
     assert row["halo"] == pytest.approx(0.27, abs=0.1)
-    assert row["texture"] == pytest.approx(0.8 * 0.08 * (2 / np.pi) ** 2, rel=0.6)
+    assert row["texture"] == pytest.approx(0.68 * 0.08 * 2 / np.pi, rel=0.3)
     flat = painted()[1]
     flat[painted()[0] > 0] = 8_000
     assert measured(painted()[0], flat)[0]["texture"] == pytest.approx(0, abs=1e-4)
@@ -354,7 +354,7 @@ def test_greys_hardly_depend_on_the_pixel_size():
     found = [measured(*painted(step), pixel_size_um=step)[0] for step in (0.65, 1.0, 1.3)]
     for name, tolerance in (("body_grey", 0.05), ("halo", 0.05)):
         np.testing.assert_allclose([row[name] for row in found], found[1][name], atol=tolerance)
-    np.testing.assert_allclose([row["texture"] for row in found], found[1]["texture"], rtol=0.3)
+    np.testing.assert_allclose([row["texture"] for row in found], found[1]["texture"], rtol=0.4)
 
 
 def test_bare_surface_between_two_cells_is_the_halo_of_neither():

@@ -20,7 +20,7 @@ from msc_vision.morphology.thinning import WORD_PX, thin
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_STRIDE_PX = 5
+_STRIDE = 5
 """Every so many blocks of an axis a point is kept: the length between points hardly depends on the direction."""
 _STEP, _DIAGONAL = 5, 7
 """Lengths of a straight and of a diagonal step, in fifths of a block."""
@@ -44,7 +44,7 @@ class MedialAxes:
     chord_px : (n,) float64 array
         Straight distance between the same two ends; at most ``length_px``.
     radius_px : (n,) float64 array
-        Radius of the largest circle that lies in the cell; up to 5 % short, as distances to the rim go in knight's moves.
+        Radius of the largest circle that lies in the cell; up to 5 % short: distances go in knight's moves.
     n_branches : (n,) int64 array
         Arms beside the longest way that reach beyond where they begin by half the radius of that circle.
     """
@@ -104,11 +104,11 @@ def medial_axes(labels: NDArray[np.int32], numbers: Ints, boxes: Ints, block: in
     start = _farthest(_tree(axes, roots), n)
     tree = _tree(axes, start)
     end = _farthest(tree, n)
-    end_tip, end_px = _tip(axes, tree, end, sheet)
-    start_tip, start_px = _tip(axes, _tree(axes, end), start, sheet)
-    apart = end_tip - start_tip
+    end_on, end_px = _beyond(axes, tree, end, sheet)
+    start_on, start_px = _beyond(axes, _tree(axes, end), start, sheet)
+    apart = np.stack([axes.y[end] - axes.y[start], axes.x[end] - axes.x[start]], axis=1) + (end_on - start_on)
     chord = np.hypot(apart[:, 0], apart[:, 1])
-    length = np.maximum(_way_px(axes, tree, end) + end_px + start_px, chord)
+    length = np.maximum(np.maximum(_way_px(axes, tree, end) + end_px + start_px, chord), 2 * radius)
     chord = np.where(start == end, length, chord)  # a single block is straight
     return MedialAxes(length, chord, radius, _branches(axes, tree, end, radius, block))
 
@@ -227,7 +227,7 @@ def _farthest(tree: _Tree, n: int) -> Ints:
 def _way_px(axes: _Axes, tree: _Tree, end: Ints) -> Floats:
     """Return how long the way from each end to its root is, from point to point."""
     stride = tree.parent
-    for _ in range(_STRIDE_PX - 1):
+    for _ in range(_STRIDE - 1):
         stride = tree.parent[stride]
     length, here = np.zeros(len(end)), end
     while not np.array_equal(there := stride[here], here):
@@ -236,26 +236,28 @@ def _way_px(axes: _Axes, tree: _Tree, end: Ints) -> Floats:
     return length
 
 
-def _tip(axes: _Axes, tree: _Tree, end: Ints, sheet: _Sheet) -> tuple[Floats, Floats]:
-    """Return where each way would leave the cell, (n, 2) y and x, and how far that is from its last block.
+def _beyond(axes: _Axes, tree: _Tree, end: Ints, sheet: _Sheet) -> tuple[Floats, Floats]:
+    """Return how each way goes on from its last block to the rim, (n, 2) y and x, and how long that is.
 
-    Thinning eats blunt ends, some directions more than others, so the way goes on straight to the rim.
+    Thinning eats blunt ends, some directions more than others, so the way goes on straight. Fractions of pixels are
+    counted from the last block: where on the sheet it lies must not change how they are rounded.
     """
     back = end
-    for _ in range(_STRIDE_PX):
+    for _ in range(_STRIDE):
         back = tree.parent[back]
-    here = np.stack([axes.y[end], axes.x[end]], axis=1) + (sheet.block - 1) / 2
+    last = np.stack([axes.y[end], axes.x[end]], axis=1)
     way = np.stack([axes.y[end] - axes.y[back], axes.x[end] - axes.x[back]], axis=1)
     length = np.hypot(way[:, 0], way[:, 1])
     ahead = way / np.maximum(length, 1)[:, None]
     beyond = np.zeros(len(end))
     going = np.flatnonzero(length > 0)
     while going.size:
-        y, x = np.rint(here[going] + (beyond[going] + _RIM_PX)[:, None] * ahead[going]).astype(np.int64).T
+        step = sheet.block / 2 + (beyond[going] + _RIM_PX)[:, None] * ahead[going]
+        y, x = (last[going] + np.floor(step).astype(np.int64)).T
         going = going[sheet.mask[y, x] > 0]
         beyond[going] += _RIM_PX
     beyond = np.maximum(beyond, axes.depth_px[end])
-    return here + beyond[:, None] * ahead, beyond
+    return beyond[:, None] * ahead, beyond
 
 
 def _branches(axes: _Axes, tree: _Tree, end: Ints, radius_px: Floats, block: int) -> Ints:

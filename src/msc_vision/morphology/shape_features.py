@@ -133,7 +133,7 @@ SHAPE_FEATURES = (
         of="cell",
         unit="1",
         meaning="How bright the ring of light outside the cell is; thick and rounded cells have a strong one.",
-        formula="mean grey of bare surface near this cell only, 3 µm along rows and columns, / mean grey around it - 1",
+        formula="mean grey of bare surface up to 3 µm (along rows, columns) from this cell only / mean grey around - 1",
         source="own",
     ),
     Feature(
