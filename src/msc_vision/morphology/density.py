@@ -135,7 +135,7 @@ def field_density(
     settings : DensitySettings
     """
     names = [feature.name for feature in DENSITY_FEATURES]
-    if judgeable_area_mm2 is None or confluency_percent > settings.counted_up_to_percent:
+    if not judgeable_area_mm2 or confluency_percent > settings.counted_up_to_percent:
         return dict.fromkeys(names, math.nan)
     n_cells = touches_border.size - 0.5 * int(np.count_nonzero(touches_border))
     per_cm2 = n_cells / judgeable_area_mm2 * MM2_PER_CM2
