@@ -12,6 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from msc_vision import __version__
+from msc_vision.cli.baseline import baseline
+from msc_vision.cli.drift import drift
 from msc_vision.cli.evaluate import evaluate
 from msc_vision.cli.export import export
 from msc_vision.cli.manifest import manifest
@@ -109,7 +111,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in (run, manifest, segment, evaluate, verify, report, vessels, synth, train, export):
+for _command in (run, manifest, segment, evaluate, verify, report, baseline, drift, vessels, synth, train, export):
     app.command(epilog=EXIT_CODES)(_command)
 
 
