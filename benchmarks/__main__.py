@@ -12,6 +12,7 @@ from benchmarks.tables import Section, environment, write_sections
 
 DOCS = Path(__file__).parents[1] / "docs"
 GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / "synth-realism.md"
+MORPHOLOGY = DOCS / "morphology.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ PARTS: Mapping[str, Part] = {
     "network-speed": Part("network_speed", NETWORK),
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),
+    "drift": Part("drift", MORPHOLOGY, is_usual=False),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

@@ -120,7 +120,7 @@ class DriftJudge:
         """Return score, chance without drift, and mean standardised shift of each trait (p,) for fields of a vessel."""
         fields = self.reference.standardised(profiles, confluency_percent, self.settings.clip)
         found = deviation(self.reference, fields, confluency_percent, layers, self.settings)
-        null_squared, null_statistic = self._without_drift(confluency_percent, layers)
+        null_squared, null_statistic = self.without_drift(confluency_percent, layers)
         probability = _upper_tail(null_statistic, found.statistic)
         return math.sqrt(max(found.squared - float(null_squared.mean()), 0.0)), probability, found.mean
 
@@ -132,7 +132,7 @@ class DriftJudge:
         if m < 3:
             return None
         fields = self.reference.standardised(profiles, confluency_percent, self.settings.clip)
-        null_squared, _ = self._without_drift(confluency_percent, layers)
+        null_squared, _ = self.without_drift(confluency_percent, layers)
         rng = np.random.Generator(np.random.PCG64(20_260_102))
         inverse = np.linalg.inv(self.reference.correlation)
         centre = fields.mean(axis=0)
@@ -162,7 +162,7 @@ class DriftJudge:
         total = np.where(known, profiles - expected, 0.0).sum(axis=0)
         return np.asarray(total / np.maximum(known.sum(axis=0), 1))
 
-    def _without_drift(self, confluency_percent: FloatArray, layers: IntArray) -> tuple[FloatArray, FloatArray]:
+    def without_drift(self, confluency_percent: FloatArray, layers: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return squared distances and statistics of vessels without drift, each against its own simulated baseline.
 
         What chance does hangs on how many fields lie on how many layers, and hardly on their exact confluency: sets of
