@@ -26,7 +26,10 @@ from msc_vision.io.labels import write_labels
 
 ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
-COMMANDS = ("run", "manifest", "segment", "evaluate", "verify", "report", "vessels", "synth", "train", "export")
+COMMANDS = (
+    "run", "manifest", "segment", "evaluate", "verify", "report", "baseline", "drift", "vessels", "synth", "train",
+    "export",
+)  # fmt: skip
 
 
 def call(*arguments):
