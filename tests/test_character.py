@@ -127,7 +127,7 @@ def test_a_run_is_not_resumed_with_another_baseline(baseline, tmp_path):
 
 
 def test_a_vessel_in_two_runs_would_count_twice(runs):
-    with pytest.raises(InvalidArgumentError, match="Vessel V0 is in .* its fields would count twice"):
+    with pytest.raises(InvalidArgumentError, match=r"Vessel V0 is in .* its fields would count twice"):
         baseline_of_runs([runs[0], runs[0]], "twice")
 
 

@@ -54,22 +54,27 @@ class TrustSettings(BaseModel):
 class Probabilities:
     """What the foreground map says of an area, in working pixels.
 
-    ``expected`` is the sum of probabilities: of a calibrated network the covered area to be expected, which differs
-    from the counted one where it is unsure. ``n_unsure`` counts pixels between 20 and 80 percent.
+    ``n_255ths`` is the sum of probabilities in steps of 1/255: whole numbers add up to the same in any order.
+    ``n_unsure`` counts pixels between 20 and 80 percent.
     """
 
-    expected: float = 0.0
+    n_255ths: int = 0
     n_unsure: int = 0
+
+    @property
+    def expected(self) -> float:
+        """Sum of probabilities: of a calibrated network the covered area to be expected, in pixels."""
+        return self.n_255ths / 255
 
     def __add__(self, other: "Probabilities") -> "Probabilities":
         """Return the sums over two areas."""
-        return Probabilities(self.expected + other.expected, self.n_unsure + other.n_unsure)
+        return Probabilities(self.n_255ths + other.n_255ths, self.n_unsure + other.n_unsure)
 
 
 def probabilities(foreground_map: NDArray[np.uint8], judged: NDArray[np.uint8]) -> Probabilities:
     """Sum up a foreground map, 255 for one, over the judgeable pixels."""
     counts = cv2.calcHist([foreground_map], [0], judged, [256], [0, 256]).ravel().astype(np.float64)
-    return Probabilities(float(counts @ np.arange(256)) / 255, int(counts[UNSURE[0] : UNSURE[1] + 1].sum()))
+    return Probabilities(int(counts @ np.arange(256)), int(counts[UNSURE[0] : UNSURE[1] + 1].sum()))
 
 
 @dataclass(frozen=True, slots=True)
