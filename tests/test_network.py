@@ -285,7 +285,7 @@ def test_local_contrast_alone_loads_no_torch():
 
 
 def sure(expected, n_unsure, strangeness=1.0):
-    return Opinion(Probabilities(expected, n_unsure), strangeness, strange_from=2.0)
+    return Opinion(Probabilities(round(255 * expected), n_unsure), strangeness, strange_from=2.0)
 
 
 def test_a_picture_unlike_the_training_is_flagged():
