@@ -6,6 +6,7 @@ import tifffile
 
 from msc_vision.batch.describe import DESCRIBED_COLUMNS
 from msc_vision.batch.field import FieldTask, Tiling, score_field
+from msc_vision.batch.low_attachment import is_low_attachment
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.io.labels import read_aggregates, read_labels
 from msc_vision.morphology.profile import PROFILE_TRAITS
@@ -106,3 +107,45 @@ def test_a_field_without_aggregates_stores_no_picture_of_them(tmp_path):
     assert score.findings["aggregates_per_cm2"] == 0
     assert set(objects["kind"]) == {"cell"}
     assert not (labels / "labels" / "aggregates").exists()
+
+
+# --- ultra-low attachment ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("surface", "expected"),
+    [
+        ("ULA", True),
+        ("Ultra-Low Attachment", True),
+        ("Corning ULA plate", True),
+        ("CellBIND", False),
+        ("insulated", False),
+        (None, False),
+    ],
+)
+def test_surfaces_on_which_spheroids_form_are_known_by_name(surface, expected):
+    assert is_low_attachment(surface) is expected
+
+
+def test_spheroids_have_diameters_and_no_confluency(tmp_path):
+    settings = {
+        "height_px": 900,
+        "width_px": 900,
+        "pixel_size_um": PIXEL_UM,
+        "confluency_percent": 12,
+        "cells": {"aggregates": {"per_mm2": 5, "diameter_um": 180, "diameter_spread": 0.1, "compactness": 1.0}},
+    }
+    path = tmp_path / "ula.tif"
+    field = render_field(FieldSettings.model_validate(settings), 7)
+    tifffile.imwrite(path, field.image)
+    row = ManifestRow(path.name, "V1", "t-75", 1, pixel_size_um=PIXEL_UM, surface="ULA")
+    score = score_field(FieldTask("f", path, row, load_pipeline("default"), tmp_path / "f.ome.zarr", None))
+    assert (score.status, score.confluency_percent) == ("rejected", None)
+    assert score.reason.startswith("Ultra-low attachment surface: confluency is not applicable;")
+    assert score.findings["n_spheroids"] >= 2
+    assert score.findings["spheroid_diameter_mean_um"] == pytest.approx(180, rel=0.2)
+    assert not (tmp_path / "f.ome.zarr").exists()
+    large = score_field(
+        FieldTask("f", path, row, load_pipeline("default"), None, None, tiling=Tiling(whole_px=1, tile_px=1024))
+    )
+    assert "the field is too large" in large.reason

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.batch.describe import Description
+from msc_vision.batch.low_attachment import LOW_ATTACHMENT, is_low_attachment, measure_spheroids
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.imaging.artefacts import judgeable_mask
@@ -211,6 +212,9 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
         assert look.masks is not None
         labels, judged, aggregates = look.masks
         objects, seen, opinion, description = look.objects, look.areas, look.opinion, look.description
+    if is_low_attachment(task.row.surface):
+        found = measure_spheroids(task.pipeline, frame, working, judged, aggregates)
+        return replace(_rejected(task, frame, report, notes, sha256), reason=found.reason, findings=found.figures)
     digest = None
     if task.labels_path is not None and seen.n_judgeable > 0:
         images = labels > 0, labels, judged.view(np.bool_)
@@ -322,6 +326,10 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     judgeable, report, notes = _judge(task, overview)
     if not report.is_judgeable:
         return _rejected(task, frame, report, notes, sha256)
+    if is_low_attachment(task.row.surface):
+        return replace(
+            _rejected(task, frame, report, notes, sha256), reason=f"{LOW_ATTACHMENT} the field is too large."
+        )
     sizes = contrast_filter(task.pipeline.contrast, frame.working_pixel_size_um)
     tiled = _Tiled(task, frame, sizes, _mean_level(overview, judgeable), overview, judgeable)
     tiles = list(_tiles(frame.working_shape, task.tiling.tile_px))

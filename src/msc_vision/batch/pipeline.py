@@ -14,6 +14,7 @@ from msc_vision.errors import InvalidArgumentError
 from msc_vision.findings.aggregates import AggregateSettings
 from msc_vision.findings.background import BackgroundSettings
 from msc_vision.findings.contamination import ContaminationSettings
+from msc_vision.findings.spheroids import SpheroidSettings
 from msc_vision.findings.surface import SurfaceSettings
 from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.imaging.quality import QualitySettings
@@ -70,6 +71,7 @@ class Pipeline(BaseModel):
     aggregates: AggregateSettings = Field(AggregateSettings(), description="Clusters of several layers.")
     background: BackgroundSettings = Field(BackgroundSettings(), description="The surface beside the cells.")
     contamination: ContaminationSettings = Field(ContaminationSettings(), description="Visual signs of contamination.")
+    spheroids: SpheroidSettings = Field(SpheroidSettings(), description="On ultra-low attachment surfaces only.")
     surface: SurfaceSettings = Field(SurfaceSettings(), description="Flaws of the surface itself.")
 
     @property
