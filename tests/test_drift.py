@@ -113,6 +113,25 @@ def test_few_fields_say_less_than_many(baseline):
     assert baseline.drift(fields[:2]).interval is None
 
 
+def test_chance_alone_is_no_score(baseline):
+    """One field lies about two spreads off in four traits, by chance alone; that is not to be read as drift."""
+    rng = np.random.default_rng(14)
+    scores = [baseline.drift(profiled(rng, 1)).score for _ in range(30)]
+    assert np.mean(scores) < 1.0
+    assert np.mean([score == 0 for score in scores]) > 0.3
+
+
+def test_a_shift_that_is_tolerated_makes_no_alarm():
+    fields = reference_fields(np.random.default_rng(1), 12, 15)
+    moved = profiled(np.random.default_rng(15), 40, shift=(0.7, 0.0, 0.0, 0.0), layers=tuple(range(1, 9)))
+    strict, lenient = (
+        make_baseline(ORIGIN, fields, TRAITS, QUICK.model_copy(update={"tolerated_shift": shift})).drift(moved)
+        for shift in (0.0, 0.6)
+    )
+    assert strict.probability < 0.02
+    assert lenient.probability > 0.2
+
+
 def test_false_alarms_are_as_rare_as_stated_though_vessels_differ():
     rng = np.random.default_rng(7)
     quick = QUICK.model_copy(update={"tolerated_shift": 0.0})
@@ -152,6 +171,13 @@ def test_a_density_that_the_baseline_has_not_seen_is_refused(baseline):
     found = baseline.drift(profiled(np.random.default_rng(9), 9, confluency=(95, 99)))
     assert found.state == "not comparable"
     assert "9 of 9 fields lie outside the baseline's 30 to 90 % confluency" in found.reason
+
+
+def test_a_few_fields_out_of_range_are_left_out_but_not_most_of_them(baseline):
+    rng = np.random.default_rng(16)
+    inside, outside = profiled(rng, 5), profiled(rng, 6, confluency=(95, 99))
+    assert baseline.drift(inside + outside[:4]).n_fields == 5
+    assert baseline.drift(inside + outside).state == "not comparable"
 
 
 def test_no_fields_is_a_state_not_a_zero(baseline):
