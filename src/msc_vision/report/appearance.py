@@ -138,11 +138,12 @@ def _deviating(found: DeviatingCell, cells: Cells, fields: Mapping[str, FieldEnt
         return None
     values = cells.values[found.index].tolist()
     heading = f"{FIGURES[found.figure].name} {_times(found.over_median[found.figure])}"
-    told = [f"{figure.name.lower()} {figure.told(value)}" for figure, value in zip(FIGURES, values, strict=True)]
-    return ShownField(
-        field.vessel_id, field.layer, heading, "", f"{', '.join(told)} · {field.name}, no. {label}", picture
+    told = "; ".join(
+        f"{figure.name.lower()} {figure.told(value)}" for figure, value in zip(FIGURES, values, strict=True)
     )
+    detail = f"{told} · {field.name}, no. {label}"
+    return ShownField(field.vessel_id, field.layer, heading, "", detail, picture)
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.2g} × the median"
+    return f"{ratio:.2g} × the median" if ratio >= 1 else f"{100 * ratio:.2g} % of the median"

@@ -12,6 +12,7 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.morphology.profile import weighted_quantiles
 from msc_vision.records import ManifestRow
 from msc_vision.report.content import VesselEntry
+from msc_vision.report.words import rounded
 
 F64 = NDArray[np.float64]
 
@@ -28,8 +29,7 @@ class Figure:
 
     def told(self, value: float) -> str:
         """Return a value with three digits and its unit."""
-        digits = f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
-        return f"{digits} {self.unit}".strip()
+        return f"{rounded(value)} {self.unit}".strip()
 
 
 FIGURES = (
@@ -138,6 +138,8 @@ class DeviatingCell:
 def deviating_cells(cells: Cells, n: int) -> tuple[DeviatingCell, ...]:
     """Return up to ``n`` cells that lie furthest from the middle of their vessel, the furthest first.
 
+    Half of them lie above the median in the figure that sets them apart, half below, as far as there are so many.
+
     A cell lies as far off as the one of its figures that lies furthest: the distance of its logarithm from the weighted
     median, in robust standard deviations (1.4826 times the weighted median of such distances).
     """
@@ -148,13 +150,22 @@ def deviating_cells(cells: Cells, n: int) -> tuple[DeviatingCell, ...]:
     spread = _MAD_TO_SD * medians(np.abs(logs - centre), cells.weights)
     far = np.divide(np.abs(logs - centre), spread, out=np.zeros_like(logs), where=spread > 0)
     furthest = far.max(axis=1)
-    order = np.lexsort((cells.labels, cells.keys.astype(str), -furthest))[:n]
+    order = np.lexsort((cells.labels, cells.keys.astype(str), -furthest))
     ratios = np.exp(logs - centre)
-    return tuple(
+    found = [
         DeviatingCell(int(i), float(furthest[i]), int(far[i].argmax()), tuple(ratios[i].tolist()))
         for i in order
         if furthest[i] >= DEVIATES_FROM
-    )
+    ]
+    return _both_ways(found, n)
+
+
+def _both_ways(found: Sequence[DeviatingCell], n: int) -> tuple[DeviatingCell, ...]:
+    above = [one for one in found if one.over_median[one.figure] > 1]
+    below = [one for one in found if one.over_median[one.figure] <= 1]
+    n_above = min(len(above), max(n - n // 2, n - len(below)))
+    chosen = {one.index for one in (*above[:n_above], *below[: n - n_above])}
+    return tuple(one for one in found if one.index in chosen)
 
 
 def medians(values: F64, weights: F64) -> F64:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
-from msc_vision.report.words import count
+from msc_vision.report.words import count, rounded
 from msc_vision.statistics.character import Character
 
 NOT_MEASURED = "not measured"
@@ -103,11 +103,6 @@ def density_said(found: Character) -> Said:
         return Said(found.density_state, found.density_reason)
     detail = "counted" if found.density_state == "counted" else "calibrated: read off the confluency"
     return Said(f"{rounded(found.density_per_cm2)} per cm²", detail)
-
-
-def rounded(value: float) -> str:
-    """Return a figure with three digits that count, thousands apart: ``10,100``, ``12.3``."""
-    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def suspects(content: RunContent) -> tuple[FieldEntry, ...]:

@@ -11,12 +11,13 @@ from msc_vision.morphology.profile import weighted_quantiles
 from msc_vision.morphology.reference import hats
 from msc_vision.report.cells import F64, FIGURES, Cells, Figure
 from msc_vision.report.content import FieldEntry, VesselEntry
+from msc_vision.report.words import rounded
 
 N_BINS = 36
 WIDTH_PX, BARS_PX, STRIP_PX, AXIS_PX = 300, 110, 20, 30
 TOP_PX = 16
 _NORMAL_95 = 1.96
-_STEPS = (1, 2, 5)
+_STEPS, _WIDE_STEPS = (1, 2, 5), (1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,16 @@ class Distribution:
     bars_px: int = BARS_PX
     strip_px: int = STRIP_PX
     top: int = TOP_PX
-    height: int = TOP_PX + BARS_PX + 2 * STRIP_PX + AXIS_PX
+
+    @property
+    def strips_px(self) -> int:
+        """Height of what stands below the bars: means of fields, and the baseline where there is one."""
+        return STRIP_PX if self.band is None else 2 * STRIP_PX
+
+    @property
+    def height(self) -> int:
+        """Height of the whole drawing."""
+        return TOP_PX + BARS_PX + self.strips_px + AXIS_PX
 
 
 def draw_distributions(cells: Cells, vessel: VesselEntry, baseline: Baseline | None) -> tuple[Distribution, ...]:
@@ -82,7 +92,7 @@ def _drawn(
     unit = f", {figure.unit}" if figure.unit else ""
     return Distribution(
         title=f"{figure.name}{unit}",
-        summary=f"median {figure.told(median)}; 8 of 10 cells within {figure.told(low)} – {figure.told(high)}",
+        summary=f"median {rounded(median)}, 8 of 10 cells {rounded(low)} – {rounded(high)}",
         bars=_bars(figure, values, weights),
         median=Mark(to_px(figure, median), f"median {figure.told(median)}"),
         ticks=tuple(Mark(to_px(figure, tick), f"{tick:,g}") for tick in _ticks(figure)),
@@ -124,7 +134,8 @@ def _bars(figure: Figure, values: F64, weights: F64) -> tuple[Bar, ...]:
 
 def _ticks(figure: Figure) -> list[float]:
     decades = range(math.floor(math.log10(figure.low)), math.ceil(math.log10(figure.high)) + 1)
-    ticks = [step * 10.0**decade for decade in decades for step in _STEPS]
+    steps = _STEPS if figure.high < 100 * figure.low else _WIDE_STEPS
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
     return [tick for tick in ticks if figure.low <= tick <= figure.high]
 
 

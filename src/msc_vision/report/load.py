@@ -138,7 +138,7 @@ def _character(row: Mapping[str, Any] | None, n_fields: int) -> Character | None
     """Return what a record says beyond confluency; None where it says nothing, as those of older versions do."""
     if row is None or row.get("drift_state") is None:
         return None
-    known = {one.name: row.get(one.name) for one in fields(Character)} | {"n_fields": n_fields}
+    known: dict[str, Any] = {one.name: row.get(one.name) for one in fields(Character)} | {"n_fields": n_fields}
     interval = known["drift_interval"]
     known["drift_interval"] = None if interval is None else tuple(interval)
     known["drift_words"] = tuple(known["drift_words"] or ())
