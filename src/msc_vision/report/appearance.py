@@ -9,7 +9,7 @@ from msc_vision.morphology.baseline import Baseline
 from msc_vision.report.cells import FIGURES, Cells, DeviatingCell, deviating_cells, read_cells
 from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
 from msc_vision.report.crops import cell_picture
-from msc_vision.report.distributions import Distribution, draw_distributions
+from msc_vision.report.distributions import Distribution, draw_distributions, expected_means, scored_fields
 from msc_vision.report.fields import field_picture
 from msc_vision.report.gallery import ShownField
 from msc_vision.report.orientation import direction_picture
@@ -75,8 +75,11 @@ def _appearance(
     if cells is None or not len(cells):
         note = "Shape of cells: not measured" + (" in this run." if cells is None else ": no cell lies free enough.")
         return Appearance(note, directions=tuple(directions), aggregates=tuple(aggregates))
-    fields = {one.key: one for entry in vessel.layers for one in entry.scored}
-    shown_cells = [_deviating(one, cells, fields) for one in deviating_cells(cells, n_deviating)]
+    fields = {one.key: one for one in scored_fields(vessel)}
+    expected = expected_means(vessel, baseline)
+    middle = "the median" if expected is None else "what the baseline expects"
+    deviating = deviating_cells(cells, n_deviating, expected)
+    shown_cells = [_deviating(one, cells, fields, middle) for one in deviating]
     n_fields = len(set(cells.keys.tolist()))
     return Appearance(
         f"{count(len(cells), 'cell')} of {count(n_fields, 'field')}: all that lie wholly in the picture and are no "
@@ -128,7 +131,7 @@ def _shown(
     return ShownField(field.vessel_id, field.layer, heading, title, detail, picture)
 
 
-def _deviating(found: DeviatingCell, cells: Cells, fields: Mapping[str, FieldEntry]) -> ShownField | None:
+def _deviating(found: DeviatingCell, cells: Cells, fields: Mapping[str, FieldEntry], middle: str) -> ShownField | None:
     field = fields[str(cells.keys[found.index])]
     label, box = int(cells.labels[found.index]), cells.boxes[found.index].tolist()
     try:
@@ -137,7 +140,7 @@ def _deviating(found: DeviatingCell, cells: Cells, fields: Mapping[str, FieldEnt
         logger.warning("No picture of cell %d of %s: %s", label, field.path, err)
         return None
     values = cells.values[found.index].tolist()
-    heading = f"{FIGURES[found.figure].name} {_times(found.over_median[found.figure])}"
+    heading = f"{FIGURES[found.figure].name} {_times(found.over_middle[found.figure], middle)}"
     told = "; ".join(
         f"{figure.name.lower()} {figure.told(value)}" for figure, value in zip(FIGURES, values, strict=True)
     )
@@ -145,5 +148,5 @@ def _deviating(found: DeviatingCell, cells: Cells, fields: Mapping[str, FieldEnt
     return ShownField(field.vessel_id, field.layer, heading, "", detail, picture)
 
 
-def _times(ratio: float) -> str:
-    return f"{ratio:.2g} × the median" if ratio >= 1 else f"{100 * ratio:.2g} % of the median"
+def _times(ratio: float, middle: str) -> str:
+    return f"{ratio:.2g} × {middle}" if ratio >= 1 else f"{100 * ratio:.2g} % of {middle}"

@@ -39,7 +39,7 @@ FIGURES = (
 )
 """What is shown of cells. The ends are those of the drawing, the same on every page; they are no limits of biology."""
 
-DEVIATES_FROM = 3.0
+DEVIATES_FROM = 2.0
 """Robust standard deviations, of logarithms, from which a cell is shown as far from the others (own)."""
 CELLS_MIN = 15
 """Cells from which a spread between them can be stated (own)."""
@@ -127,27 +127,35 @@ def _read_part(path: Path, keys: Sequence[str]) -> Cells | None:
 
 @dataclass(frozen=True, slots=True)
 class DeviatingCell:
-    """A cell far from the others: in `Cells` its place, and per figure its value over the median of the vessel."""
+    """A cell far from the middle: in `Cells` its place, and per figure its value over that of the middle."""
 
     index: int
     deviation: float
     figure: int
-    over_median: tuple[float, ...]
+    over_middle: tuple[float, ...]
 
 
-def deviating_cells(cells: Cells, n: int) -> tuple[DeviatingCell, ...]:
-    """Return up to ``n`` cells that lie furthest from the middle of their vessel, the furthest first.
+def deviating_cells(cells: Cells, n: int, expected: F64 | None = None) -> tuple[DeviatingCell, ...]:
+    """Return up to ``n`` cells that lie furthest from the middle, the furthest first.
 
-    Half of them lie above the median in the figure that sets them apart, half below, as far as there are so many.
+    Half of them lie above the middle in the figure that sets them apart, half below, as far as there are so many.
 
-    A cell lies as far off as the one of its figures that lies furthest: the distance of its logarithm from the weighted
-    median, in robust standard deviations (1.4826 times the weighted median of such distances).
+    A cell lies as far off as the one of its figures that lies furthest: the distance of its logarithm from the middle,
+    in robust standard deviations of the vessel (1.4826 times the weighted median of distances from its own median).
+
+    Parameters
+    ----------
+    cells : Cells
+    n : int
+    expected : (3,) float array, optional
+        The middle of each figure; without it the weighted median of the vessel.
     """
     if len(cells) < CELLS_MIN:
         return ()
     logs = np.log(cells.values)
-    centre = medians(logs, cells.weights)
-    spread = _MAD_TO_SD * medians(np.abs(logs - centre), cells.weights)
+    own = medians(logs, cells.weights)
+    spread = _MAD_TO_SD * medians(np.abs(logs - own), cells.weights)
+    centre = own if expected is None else np.log(expected)
     far = np.divide(np.abs(logs - centre), spread, out=np.zeros_like(logs), where=spread > 0)
     furthest = far.max(axis=1)
     order = np.lexsort((cells.labels, cells.keys.astype(str), -furthest))
@@ -161,8 +169,8 @@ def deviating_cells(cells: Cells, n: int) -> tuple[DeviatingCell, ...]:
 
 
 def _both_ways(found: Sequence[DeviatingCell], n: int) -> tuple[DeviatingCell, ...]:
-    above = [one for one in found if one.over_median[one.figure] > 1]
-    below = [one for one in found if one.over_median[one.figure] <= 1]
+    above = [one for one in found if one.over_middle[one.figure] > 1]
+    below = [one for one in found if one.over_middle[one.figure] <= 1]
     n_above = min(len(above), max(n - n // 2, n - len(below)))
     chosen = {one.index for one in (*above[:n_above], *below[: n - n_above])}
     return tuple(one for one in found if one.index in chosen)

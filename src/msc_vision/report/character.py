@@ -37,7 +37,7 @@ def character_rows(vessel: VesselEntry) -> tuple[CharacterRow, ...]:
     seen = [entry for entry in vessel.layers[::-1] if entry.scored]
     rows = [_row(f"layer {entry.layer}", entry.character, [entry]) for entry in seen]
     if len(seen) > 1:
-        rows.insert(0, _row("all of them", vessel.character, seen))
+        rows.insert(0, _row("measured layers", vessel.character, seen))
     return tuple(rows)
 
 
@@ -62,11 +62,8 @@ def drift_said(found: Character) -> Said:
     if found.drift_alarm and not told:
         told = "many small changes, none of which stands out by itself"
     state = "drifted" if found.drift_alarm else "no drift shown"
-    return Said(
-        f"{state}, score {score}",
-        ". ".join(part for part in (_chance(found.drift_probability), told) if part) + ".",
-        bool(found.drift_alarm),
-    )
+    parts = (told[:1].upper() + told[1:], _chance(found.drift_probability))
+    return Said(f"{state}, score {score}", " ".join(f"{part}." for part in parts if part), bool(found.drift_alarm))
 
 
 def _chance(probability: float | None) -> str:

@@ -78,7 +78,7 @@ class Distribution:
 
 def draw_distributions(cells: Cells, vessel: VesselEntry, baseline: Baseline | None) -> tuple[Distribution, ...]:
     """Return a drawing for each of `FIGURES`; a baseline is drawn only where the vessel was compared with it."""
-    fields = [one for entry in vessel.layers for one in entry.scored]
+    fields = scored_fields(vessel)
     is_compared = vessel.character is not None and vessel.character.drift_state == "compared"
     usable = baseline if is_compared else None
     return tuple(_drawn(figure, cells.values[:, i], cells.weights, fields, usable) for i, figure in enumerate(FIGURES))
@@ -149,16 +149,37 @@ def _field_means(figure: Figure, fields: Sequence[FieldEntry]) -> tuple[Mark, ..
     return tuple(Mark(to_px(figure, mean), f"{one.name}: {figure.told(mean)}") for one, mean in means)
 
 
-def expected_band(figure: Figure, fields: Sequence[FieldEntry], baseline: Baseline) -> Band | None:
-    """Return where the baseline expects the mean of a field at the confluencies of these fields."""
+def expected_means(vessel: VesselEntry, baseline: Baseline | None) -> F64 | None:
+    """Return the mean of each of `FIGURES` that a baseline expects of a vessel, (3,); None where it was not compared."""
+    if baseline is None or vessel.character is None or vessel.character.drift_state != "compared":
+        return None
+    found = [_expected(figure, scored_fields(vessel), baseline) for figure in FIGURES]
+    known = [math.exp(one[0]) for one in found if one is not None]
+    return np.array(known) if len(known) == len(found) else None
+
+
+def scored_fields(vessel: VesselEntry) -> list[FieldEntry]:
+    """Return the scored fields of the latest time point of a vessel."""
+    return [one for entry in vessel.layers for one in entry.scored]
+
+
+def _expected(figure: Figure, fields: Sequence[FieldEntry], baseline: Baseline) -> tuple[float, float] | None:
+    """Return the logarithm expected of the mean of a field at the confluencies of these, and its spread."""
     names = [trait.name for trait in baseline.traits]
     if not fields or _profile_name(figure) not in names:
         return None
     column = names.index(_profile_name(figure))
     reference = baseline.judge.reference
     at = hats(np.array([one.confluency_percent or 0.0 for one in fields]), reference.knots)
-    centre = float((at @ reference.centre[:, column]).mean())
-    reach = _NORMAL_95 * float((at @ reference.spread[:, column]).mean())
-    low, middle, high = (math.exp(value) for value in (centre - reach, centre, centre + reach))
+    return float((at @ reference.centre[:, column]).mean()), float((at @ reference.spread[:, column]).mean())
+
+
+def expected_band(figure: Figure, fields: Sequence[FieldEntry], baseline: Baseline) -> Band | None:
+    """Return where the baseline expects the mean of a field at the confluencies of these fields."""
+    found = _expected(figure, fields, baseline)
+    if found is None:
+        return None
+    centre, spread = found
+    low, middle, high = (math.exp(centre + sign * _NORMAL_95 * spread) for sign in (-1, 0, 1))
     words = f"baseline: {figure.told(middle)}, 95 % of its fields within {figure.told(low)} – {figure.told(high)}"
     return Band(to_px(figure, low), to_px(figure, middle), to_px(figure, high), words)

@@ -153,12 +153,12 @@ def found_overlay(
 ) -> NDArray[np.uint8]:
     """Return the overlay of a scored field: outlines of what was found, a hatched veil where nothing was judged.
 
-    Aggregates have a colour of their own, over that of cells.
+    Aggregates have a colour of their own; outlines of cells within them are left out.
     """
     overlay = np.full(foreground.shape, CLEAR, np.uint8)
-    _draw(overlay, outline(foreground), FOUND)
-    if aggregates is not None and aggregates.any():
-        _draw(overlay, outline(aggregates), AGGREGATE)
+    piled = np.zeros_like(foreground) if aggregates is None else aggregates
+    _draw(overlay, outline(foreground) & ~piled, FOUND)
+    _draw(overlay, outline(piled), AGGREGATE)
     if judgeable is not None:
         _hatch(overlay, ~judgeable)
     return overlay
