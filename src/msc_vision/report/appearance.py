@@ -29,13 +29,14 @@ CROP_BYTES, FIELD_BYTES = 16_000, 48_000
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """What is shown of the cells of one vessel; a note where that is nothing."""
+    """What is shown of the cells of one vessel; a note where that is nothing. ``middle``: from what cells deviate."""
 
     note: str
     distributions: tuple[Distribution, ...] = ()
     deviating: tuple[ShownField, ...] = ()
     directions: tuple[ShownField, ...] = ()
     aggregates: tuple[ShownField, ...] = ()
+    middle: str = "the median"
 
     @property
     def has_band(self) -> bool:
@@ -77,7 +78,7 @@ def _appearance(
         return Appearance(note, directions=tuple(directions), aggregates=tuple(aggregates))
     fields = {one.key: one for one in scored_fields(vessel)}
     expected = expected_means(vessel, baseline)
-    middle = "the median" if expected is None else "what the baseline expects"
+    middle = "the median" if expected is None else "the baseline"
     deviating = deviating_cells(cells, n_deviating, expected)
     shown_cells = [_deviating(one, cells, fields, middle) for one in deviating]
     n_fields = len(set(cells.keys.tolist()))
@@ -88,6 +89,7 @@ def _appearance(
         tuple(one for one in shown_cells if one is not None),
         tuple(directions),
         tuple(aggregates),
+        middle,
     )
 
 

@@ -150,7 +150,7 @@ def _field_means(figure: Figure, fields: Sequence[FieldEntry]) -> tuple[Mark, ..
 
 
 def expected_means(vessel: VesselEntry, baseline: Baseline | None) -> F64 | None:
-    """Return the mean of each of `FIGURES` that a baseline expects of a vessel, (3,); None where it was not compared."""
+    """Return what a baseline expects each of `FIGURES` to be on average, (3,); None where it was not compared with."""
     if baseline is None or vessel.character is None or vessel.character.drift_state != "compared":
         return None
     found = [_expected(figure, scored_fields(vessel), baseline) for figure in FIGURES]
