@@ -19,11 +19,12 @@ from msc_vision.io.labels import write_labels
 from msc_vision.morphology.baseline import ProfiledField, make_baseline
 from msc_vision.morphology.orientation import OrientationMap
 from msc_vision.morphology.profile import ProfileTrait
-from msc_vision.report.appearance import fill_appearance
+from msc_vision.report.appearance import fill_appearance, suspect_pictures
 from msc_vision.report.cells import CELLS_MIN, FIGURES, Cells, deviating_cells, medians
 from msc_vision.report.character import character_rows, drift_said, signs_said
 from msc_vision.report.crops import crop_region
 from msc_vision.report.distributions import WIDTH_PX, draw_distributions, shares_percent, to_px
+from msc_vision.report.gallery import Gallery
 from msc_vision.report.load import _character, load_run
 from msc_vision.report.orientation import BARS_PER_SIDE, bars_path, middle_of, thinned
 from msc_vision.report.page import render_run, write_run_report
@@ -108,8 +109,13 @@ def test_a_drift_without_a_figure_says_why(state, reason, expected):
         ({"aggregates_per_cm2": 12.345, "aggregate_area_percent": 1.23}, "12.3 per cm² 1.2 % of the judged area"),
         ({"aggregates_per_cm2": 0.0, "aggregate_area_percent": 0.5}, "0 per cm² 0.5 % of the judged area"),
         ({"aggregates_per_cm2": None, "aggregate_area_percent": None}, "not measured"),
+        ({"aggregates_per_cm2": None}, "none found in 3 fields"),
+        (
+            {"aggregates_per_cm2": None, "aggregate_area_percent": 2.0},
+            "2 % of the judged area not per cm²: no pixel size is known",
+        ),
     ],
-    ids=["none", "some", "only on the border", "nobody looked"],
+    ids=["none", "some", "only on the border", "nobody looked", "none, no pixel size", "some, no pixel size"],
 )
 def test_aggregates_in_words(changes, expected):
     assert expected in said_of(replace(PLAIN, **changes))
@@ -436,17 +442,11 @@ def test_the_appearance_of_a_run_is_read_from_its_files(tmp_path):
     assert "aggregates on 2 % of the judged area" in look.aggregates[0].detail
     page, html = page_of(run)
     assert "Shape of the cells" not in page.text
-    html = render_run(run, gallery_of_none(), {"V1": look})
+    html = render_run(run, Gallery(), {"V1": look})
     for words in ("Shape of the cells", "Cells furthest from the others", "How the cells lie", "Aggregates"):
         assert words in html
     assert "script" not in html
     assert len(html) < 500_000
-
-
-def gallery_of_none():
-    from msc_vision.report.gallery import Gallery
-
-    return Gallery()
 
 
 def test_tables_of_an_older_version_have_no_shapes_and_that_is_said(tmp_path):
@@ -465,6 +465,28 @@ def test_cells_of_other_fields_and_unmeasured_ones_do_not_count(tmp_path):
     table["width_um"][5] = math.nan
     pq.write_table(pa.table(table), part)
     assert fill_appearance(run)["V1"].note.startswith("36 cells of 1 field")
+
+
+def test_without_a_pixel_size_no_cell_is_measured_and_that_is_said(tmp_path):
+    run = stored(tmp_path)
+    part = next(tmp_path.rglob("*.parquet/*/*/*.parquet"))
+    table = pq.ParquetFile(part).read().to_pydict()
+    pq.write_table(pa.table(table | {"is_measured": [False] * 40}), part)
+    assert "no cell lies wholly and free" in fill_appearance(run)["V1"].note
+    (entry,) = run.vessels[0].layers[0].fields
+    unsized = content(layer(1, replace(entry, pixel_size_um=None), character=PLAIN), folder=tmp_path)
+    look = fill_appearance(unsized)["V1"]
+    assert look.note == "Shape of cells: not measured, because no pixel size is known."
+    assert look.directions == ()
+
+
+def test_a_suspect_field_is_shown_with_its_evidence(tmp_path):
+    (entry,) = stored(tmp_path).fields
+    entry = replace(entry, contamination="suspect", contamination_note="Visual sign of dots.")
+    (shown,) = suspect_pictures([entry])
+    assert (shown.heading, shown.detail) == ("suspect", "Visual sign of dots.")
+    html = render_run(content(layer(1, entry, character=PLAIN)), Gallery(), {}, (shown,))
+    assert html.index(shown.picture.image) < html.index("Layer by layer")
 
 
 def test_a_missing_image_costs_the_pictures_and_nothing_else(tmp_path):

@@ -74,8 +74,9 @@ def _appearance(
     directions = [shown for entry in has_directions if (shown := _directions(entry)) is not None]
     cells = _cells(content, vessel)
     if cells is None or not len(cells):
-        note = "Shape of cells: not measured" + (" in this run." if cells is None else ": no cell lies free enough.")
-        return Appearance(note, directions=tuple(directions), aggregates=tuple(aggregates))
+        return Appearance(
+            _why_none(cells, scored_fields(vessel)), directions=tuple(directions), aggregates=tuple(aggregates)
+        )
     fields = {one.key: one for one in scored_fields(vessel)}
     expected = expected_means(vessel, baseline)
     middle = "the median" if expected is None else "the baseline"
@@ -91,6 +92,14 @@ def _appearance(
         tuple(aggregates),
         middle,
     )
+
+
+def _why_none(cells: Cells | None, fields: Iterable[FieldEntry]) -> str:
+    if cells is None:
+        return "Shape of cells: not measured in this run."
+    if all(one.pixel_size_um is None for one in fields):
+        return "Shape of cells: not measured, because no pixel size is known."
+    return "Shape of cells: not measured, because no cell lies wholly and free in a picture."
 
 
 def _cells(content: RunContent, vessel: VesselEntry) -> Cells | None:

@@ -30,6 +30,7 @@ class CharacterRow:
     aggregates: Said
     signs: Said
     density: Said
+    is_compared: bool = False
 
 
 def character_rows(vessel: VesselEntry) -> tuple[CharacterRow, ...]:
@@ -43,10 +44,16 @@ def character_rows(vessel: VesselEntry) -> tuple[CharacterRow, ...]:
 
 def _row(where: str, found: Character | None, layers: Iterable[LayerEntry]) -> CharacterRow:
     if found is None:
-        return CharacterRow(where, *(Said(NOT_MEASURED),) * 4)
+        nothing = Said(NOT_MEASURED)
+        return CharacterRow(where, nothing, nothing, nothing, nothing)
     was_looked = any(one.contamination is not None for entry in layers for one in entry.scored)
     return CharacterRow(
-        where, drift_said(found), aggregates_said(found), signs_said(found, was_looked=was_looked), density_said(found)
+        where,
+        drift_said(found),
+        aggregates_said(found),
+        signs_said(found, was_looked=was_looked),
+        density_said(found),
+        is_compared=found.drift_state == "compared",
     )
 
 
@@ -76,11 +83,13 @@ def _chance(probability: float | None) -> str:
 
 def aggregates_said(found: Character) -> Said:
     """Return how many aggregates there are and what share of the judged area they cover."""
-    share = None if found.aggregate_area_percent is None else f"{found.aggregate_area_percent:.2g} % of the judged area"
-    if found.aggregates_per_cm2 is None:
-        return Said(NOT_MEASURED if share is None else share)
+    if found.aggregate_area_percent is None:
+        return Said(NOT_MEASURED)
     if not found.aggregates_per_cm2 and not found.aggregate_area_percent:
         return Said("none found", f"in {count(found.n_fields, 'field')}")
+    share = f"{found.aggregate_area_percent:.2g} % of the judged area"
+    if found.aggregates_per_cm2 is None:
+        return Said(share, "not per cm²: no pixel size is known")
     return Said(f"{rounded(found.aggregates_per_cm2)} per cm²", share)
 
 

@@ -102,11 +102,17 @@ def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Ba
             f"{run} was not compared with baseline {baseline.head.origin.baseline_id}: the sha256 in its run.json is"
             f" {content.baseline_sha256 or 'that of none'}."
         )
-    page = render_run(content, fill_gallery(content), fill_appearance(content, baseline))
+    shown = suspect_pictures(suspects(content))
+    page = render_run(content, fill_gallery(content), fill_appearance(content, baseline), shown)
     return write_page(run / "report.html", page)
 
 
-def render_run(content: RunContent, gallery: Gallery, appearances: Mapping[str, Appearance] = _NOTHING) -> str:
+def render_run(
+    content: RunContent,
+    gallery: Gallery,
+    appearances: Mapping[str, Appearance] = _NOTHING,
+    suspect_shown: Sequence[ShownField] = (),
+) -> str:
     """Return the page of a run as HTML text; every word that comes from a file is escaped."""
     seen: set[str] = set()
     blocks, suspected = [], suspects(content)
@@ -129,7 +135,7 @@ def render_run(content: RunContent, gallery: Gallery, appearances: Mapping[str, 
         n_doubts=len(doubts(content)),
         suspects=suspected[:MAX_SUSPECTS_LISTED],
         n_suspects=len(suspected),
-        suspect_pictures=suspect_pictures(suspected),
+        suspect_pictures=suspect_shown,
         unassessed=unassessed(content),
     )
 
