@@ -114,7 +114,7 @@ def _read_part(path: Path, keys: Sequence[str]) -> Cells | None:
     column: dict[str, NDArray[Any]] = {name: table[name].to_numpy() for name in names}
     values = np.stack([column[figure.column] for figure in FIGURES], axis=1).astype(np.float64)
     chosen = column["is_measured"].astype(bool) & (column["kind"] == "cell") & np.isin(column["key"], keys)
-    chosen &= np.isfinite(values).all(axis=1) & (values > 0).all(axis=1)
+    chosen &= (values > 0).all(axis=1)  # neither is NaN
     boxes = np.stack([column[name] for name in _BOX], axis=1)
     return Cells(
         column["key"][chosen],
