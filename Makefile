@@ -8,7 +8,7 @@ SOURCES := src tests benchmarks sample_data
 DEMO := demo_run
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format bench docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ format: $(STAMP) ## let ruff put the code in form
 
 bench: $(STAMP) ## measure accuracy, speed and memory
 	$(BIN)/python -m benchmarks
+
+docs: $(STAMP) ## write docs/features.md from the records in the code
+	$(BIN)/python -m msc_vision.report.features > docs/features.md
 
 clean: ## remove .venv, demo runs and caches
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -69,7 +69,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     yardsticks = _yardsticks(baseline, density_calibration)
     plan = _compared(_plan(rows, types, out, optics, settings, _plane(channel, time, z)), yardsticks)
     summary = _score(plan, is_resumed=resume)
-    say(f"Report: {_finish(summary, types)}")
+    say(f"Report: {_finish(summary, types, yardsticks)}")
     typer.echo(summary.out)
     if summary.n_failed:
         raise typer.Exit(DONE_WITH_FAILURES)
@@ -212,14 +212,14 @@ def _score(plan: "RunPlan", *, is_resumed: bool) -> "RunSummary":
     return score(plan, progress=progress_on())
 
 
-def _finish(summary: "RunSummary", types: "Catalogue") -> Path:
+def _finish(summary: "RunSummary", types: "Catalogue", yardsticks: "Yardsticks") -> Path:
     """Write the report and say what was found; return where the report lies."""
     from msc_vision.report.load import load_run
     from msc_vision.report.page import write_run_report
     from msc_vision.report.words import doubts, shown_reason, trouble_sentence, vessel_sentence
 
     content = load_run(summary.out, types)
-    page = write_run_report(summary.out, types)
+    page = write_run_report(summary.out, types, yardsticks.baseline)
     say_table(_layer_table(summary))
     for field in content.troubled[:MAX_NAMED]:
         say(f"{field.status}: {field.path}: {shown_reason(field)}")

@@ -1,9 +1,11 @@
 """What a report says, as plain frozen records: the page shows these and computes nothing that decides."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from msc_vision.records import FieldStatus, LayerState, PlaneChoice
+from msc_vision.records import FieldStatus, LayerState, PlaneChoice, VisualSigns
+from msc_vision.statistics.character import Character
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,10 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class FieldEntry:
-    """One field as the report shows it; a rejected or failed field has a reason and no confluency."""
+    """One field as the report shows it; a rejected or failed field has a reason and no confluency.
+
+    ``contamination`` is None where nobody looked; ``morphology`` is the profile of the field, without what is unknown.
+    """
 
     key: str
     path: str
@@ -32,6 +37,10 @@ class FieldEntry:
     image: Path | None = None
     labels: Path | None = None
     plane: PlaneChoice = PlaneChoice()  # noqa: RUF009  (frozen)
+    contamination: VisualSigns | None = None
+    contamination_note: str | None = None
+    aggregate_area_percent: float | None = None
+    morphology: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -43,7 +52,8 @@ class FieldEntry:
 class LayerEntry:
     """One growth surface, seen or not; ``interval`` is None until an interval can be given.
 
-    ``earlier`` are fields of earlier time points, which count for nothing here.
+    ``earlier`` are fields of earlier time points, which count for nothing here. ``character`` is None for a layer
+    without a scored field, and in runs older than it.
     """
 
     layer: int
@@ -55,6 +65,7 @@ class LayerEntry:
     judgeable_area_mm2: float | None = None
     fields: tuple[FieldEntry, ...] = ()
     earlier: tuple[FieldEntry, ...] = ()
+    character: Character | None = None
 
     @property
     def scored(self) -> tuple[FieldEntry, ...]:
@@ -88,6 +99,7 @@ class VesselEntry:
     area_per_layer_cm2: float | None = None
     source: str | None = None
     is_verified: bool = True
+    character: Character | None = None
 
     @property
     def measured(self) -> tuple[LayerEntry, ...]:
@@ -109,6 +121,7 @@ class RunContent:
     finished_at: str | None = None
     images_folder: str | None = None
     provenance: tuple[tuple[str, str], ...] = ()
+    baseline_sha256: str | None = None
 
     @property
     def fields(self) -> tuple[FieldEntry, ...]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from msc_vision.errors import UndefinedResultError
 from msc_vision.io.images import FieldImage, open_image
-from msc_vision.io.labels import read_judgeable, read_labels, read_meta
+from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels, read_meta
 from msc_vision.records import PlaneChoice, Region
 from msc_vision.report.content import FieldEntry
 from msc_vision.report.pictures import Picture, fit, found_overlay, make_picture, shown_shape
@@ -100,4 +100,8 @@ def _overlay(labels: Path, shape: tuple[int, int], judgeable_percent: float | No
     level = max(i for i, (height, _) in enumerate(levels) if i == 0 or height >= shape[0])
     foreground, _, _ = read_labels(labels, level)
     is_partial = judgeable_percent is not None and judgeable_percent < FULLY_JUDGED_PERCENT
-    return found_overlay(fit(foreground, shape), fit(read_judgeable(labels, level), shape) if is_partial else None)
+    return found_overlay(
+        fit(foreground, shape),
+        fit(read_judgeable(labels, level), shape) if is_partial else None,
+        fit(read_aggregates(labels, level) > 0, shape),
+    )

@@ -3,16 +3,19 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import PlaneChoice
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
+from msc_vision.statistics.character import Character
 from msc_vision.vessels import Catalogue, load_catalogue
 
 COMPLETE_STATES = ("done", "done-with-failures")
 NEEDED = ("run.json", "fields.parquet", "layers.parquet", "vessels.json")
+_MORPHOLOGY = "morphology_"
 
 
 def load_run(run: Path, catalogue: Catalogue | None = None) -> RunContent:
@@ -89,6 +92,7 @@ def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunC
         finished_at=record["timing"]["finished_at"],
         images_folder=record["images_folder"],
         provenance=_provenance(record, vessels),
+        baseline_sha256=(record["settings"].get("baseline") or {}).get("sha256"),
     )
 
 
@@ -119,10 +123,29 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
         image=images / row["path"],
         labels=run / row["labels"] if row["labels"] else None,
         plane=PlaneChoice(time=row["time_index"], channel=plane.channel, z=row["z_index"], scene=plane.scene),
+        contamination=row.get("contamination"),
+        contamination_note=row.get("contamination_note"),
+        aggregate_area_percent=row.get("findings_aggregate_area_percent"),
+        morphology={
+            name.removeprefix(_MORPHOLOGY): value
+            for name, value in row.items()
+            if name.startswith(_MORPHOLOGY) and value is not None
+        },
     )
 
 
-def _layer(row: Mapping[str, Any], fields: Sequence[FieldEntry], earlier: Sequence[FieldEntry]) -> LayerEntry:
+def _character(row: Mapping[str, Any] | None, n_fields: int) -> Character | None:
+    """Return what a record says beyond confluency; None where it says nothing, as those of older versions do."""
+    if row is None or row.get("drift_state") is None:
+        return None
+    known: dict[str, Any] = {one.name: row.get(one.name) for one in fields(Character)} | {"n_fields": n_fields}
+    interval = known["drift_interval"]
+    known["drift_interval"] = None if interval is None else tuple(interval)
+    known["drift_words"] = tuple(known["drift_words"] or ())
+    return Character(**known)
+
+
+def _layer(row: Mapping[str, Any], latest: Sequence[FieldEntry], earlier: Sequence[FieldEntry]) -> LayerEntry:
     interval = row["confluency_interval"]
     return LayerEntry(
         layer=row["layer"],
@@ -132,8 +155,9 @@ def _layer(row: Mapping[str, Any], fields: Sequence[FieldEntry], earlier: Sequen
         interval=Range(*interval) if interval else None,
         sd_points=row["sd_points"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
-        fields=tuple(fields),
+        fields=tuple(latest),
         earlier=tuple(earlier),
+        character=_character(row, sum(one.status == "scored" for one in latest)),
     )
 
 
@@ -152,6 +176,7 @@ def _vessel(row: Mapping[str, Any], layers: Sequence[LayerEntry], catalogue: Cat
         area_per_layer_cm2=row["culture_area_cm2"] / row["n_layers"],
         source=known.source if known else "a vessel type of this site, not in the catalogue that made this page",
         is_verified=known.verified if known else False,
+        character=_character(row.get("character"), sum(len(entry.scored) for entry in layers)),
     )
 
 
@@ -173,5 +198,16 @@ def _provenance(record: Mapping[str, Any], vessels: Sequence[VesselEntry]) -> tu
         ("Settings sha256", record["settings_sha256"]),
         ("Manifest sha256", settings["manifest"]["sha256"]),
         ("Results sha256", str(record["hashes_sha256"])),
+        *_yardsticks(settings),
         ("Packages", packages),
     )
+
+
+def _yardsticks(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the run was compared with, as pairs of label and value."""
+    said = []
+    if baseline := settings.get("baseline"):
+        said.append(("Baseline", f"{baseline['id']}, version {baseline['version']}, sha256 {baseline['sha256']}"))
+    if calibration := settings.get("density_calibration"):
+        said.append(("Density calibration", str(calibration["source"])))
+    return said

@@ -1,13 +1,17 @@
 """Put a run's content and pictures into the page, and write it in one step."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from msc_vision.errors import OutputError
+from msc_vision.errors import InvalidArgumentError, OutputError
+from msc_vision.morphology.baseline import Baseline
+from msc_vision.report.appearance import Appearance, fill_appearance, suspect_pictures
+from msc_vision.report.character import CharacterRow, character_rows, suspects, unassessed
 from msc_vision.report.content import LayerEntry, RunContent, VesselEntry
 from msc_vision.report.gallery import Gallery, ShownField, fill_gallery
 from msc_vision.report.ladder import Ladder, draw_ladder
@@ -27,6 +31,8 @@ from msc_vision.vessels import Catalogue
 
 MAX_DOUBTS = 40
 MAX_HEADLINES = 8
+MAX_SUSPECTS_LISTED = 40
+_NOTHING: Mapping[str, Appearance] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,11 @@ class VesselBlock:
     pictures: tuple[LayerPictures, ...]
     picture_note: str | None
     is_first_of_type: bool
+    character: tuple[CharacterRow, ...]
+    appearance: Appearance | None
 
 
-def write_run_report(run: Path, catalogue: Catalogue | None = None) -> Path:
+def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Baseline | None = None) -> Path:
     """Write ``report.html`` into a run folder from what lies there, and return its path.
 
     Parameters
@@ -76,25 +84,42 @@ def write_run_report(run: Path, catalogue: Catalogue | None = None) -> Path:
         A complete run folder.
     catalogue
         Names and sources of the vessel types; the shipped one by default.
+    baseline
+        The one that the run was compared with, to be drawn beside its cells; the run itself keeps only its sha256.
 
     Raises
     ------
+    InvalidArgumentError
+        If the run was not compared with this baseline.
     InvalidDataError
         If the folder is not a run folder or a file in it cannot be read.
     OutputError
         If the page cannot be written.
     """
     content = load_run(run, catalogue)
-    page = render_run(content, fill_gallery(content))
+    if baseline is not None and baseline.sha256 != content.baseline_sha256:
+        raise InvalidArgumentError(
+            f"{run} was not compared with baseline {baseline.head.origin.baseline_id}: the sha256 in its run.json is"
+            f" {content.baseline_sha256 or 'that of none'}."
+        )
+    shown = suspect_pictures(suspects(content))
+    page = render_run(content, fill_gallery(content), fill_appearance(content, baseline), shown)
     return write_page(run / "report.html", page)
 
 
-def render_run(content: RunContent, gallery: Gallery) -> str:
+def render_run(
+    content: RunContent,
+    gallery: Gallery,
+    appearances: Mapping[str, Appearance] = _NOTHING,
+    suspect_shown: Sequence[ShownField] = (),
+) -> str:
     """Return the page of a run as HTML text; every word that comes from a file is escaped."""
     seen: set[str] = set()
-    blocks = []
+    blocks, suspected = [], suspects(content)
     for vessel in content.vessels:
-        blocks.append(_vessel_block(vessel, gallery, vessel.type_id not in seen))
+        blocks.append(
+            _vessel_block(vessel, gallery, appearances.get(vessel.vessel_id), is_first=vessel.type_id not in seen)
+        )
         seen.add(vessel.type_id)
     return render(
         "run.html.j2",
@@ -108,6 +133,10 @@ def render_run(content: RunContent, gallery: Gallery) -> str:
         trouble_pictures=gallery.troubled,
         doubts=doubts(content)[:MAX_DOUBTS],
         n_doubts=len(doubts(content)),
+        suspects=suspected[:MAX_SUSPECTS_LISTED],
+        n_suspects=len(suspected),
+        suspect_pictures=suspect_shown,
+        unassessed=unassessed(content),
     )
 
 
@@ -162,7 +191,9 @@ def write_page(path: Path, page: str) -> Path:
     return path
 
 
-def _vessel_block(vessel: VesselEntry, gallery: Gallery, is_first_of_type: bool) -> VesselBlock:
+def _vessel_block(
+    vessel: VesselEntry, gallery: Gallery, appearance: Appearance | None, *, is_first: bool
+) -> VesselBlock:
     groups = tuple(
         LayerPictures(entry.layer, gallery.of_layer(vessel.vessel_id, entry.layer)) for entry in vessel.layers[::-1]
     )
@@ -178,7 +209,9 @@ def _vessel_block(vessel: VesselEntry, gallery: Gallery, is_first_of_type: bool)
         else "Intervals are not given yet: the SD between fields is the only spread here.",
         pictures=tuple(group for group in groups if group.shown),
         picture_note=gallery.note,
-        is_first_of_type=is_first_of_type,
+        is_first_of_type=is_first,
+        character=character_rows(vessel),
+        appearance=appearance,
     )
 
 

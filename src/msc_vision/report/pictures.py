@@ -19,7 +19,7 @@ SMALLEST_PX = 120
 SCALE_BAR_SHARE = 0.28  # of the width, at most
 
 # Colours that stay apart with every common colour-vision deficiency; the dark casing keeps them legible on white halos.
-CLEAR, CASING, FOUND, TRUTH, BOTH, VEIL, HATCH = range(7)
+CLEAR, CASING, FOUND, TRUTH, BOTH, VEIL, HATCH, AGGREGATE = range(8)
 PALETTE = {
     CLEAR: (0, 0, 0, 0),
     CASING: (0, 0, 0, 130),
@@ -28,6 +28,7 @@ PALETTE = {
     BOTH: (255, 255, 255, 255),
     VEIL: (20, 24, 40, 120),
     HATCH: (255, 255, 255, 150),
+    AGGREGATE: (64, 176, 255, 255),
 }
 
 
@@ -46,18 +47,22 @@ class ScaleBar:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A field for a page: ``image`` and ``overlay`` are data URIs of the same size in pixels."""
+    """A field for a page: ``image`` and ``overlay`` are data URIs of the same size in pixels.
+
+    ``strokes`` are lines over it, as the data of an SVG path in its pixels.
+    """
 
     image: str
     overlay: str | None
     height: int
     width: int
     scale_bar: ScaleBar | None = None
+    strokes: str | None = None
 
     @property
     def n_bytes(self) -> int:
         """Length of what the page has to carry."""
-        return len(self.image) + len(self.overlay or "")
+        return len(self.image) + len(self.overlay or "") + len(self.strokes or "")
 
 
 def make_picture(
@@ -141,10 +146,19 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & (inside == 0)
 
 
-def found_overlay(foreground: NDArray[np.bool_], judgeable: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
-    """Return the overlay of a scored field: outlines of what was found, a hatched veil where nothing was judged."""
+def found_overlay(
+    foreground: NDArray[np.bool_],
+    judgeable: NDArray[np.bool_] | None = None,
+    aggregates: NDArray[np.bool_] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the overlay of a scored field: outlines of what was found, a hatched veil where nothing was judged.
+
+    Aggregates have a colour of their own; outlines of cells within them are left out.
+    """
     overlay = np.full(foreground.shape, CLEAR, np.uint8)
-    _draw(overlay, outline(foreground), FOUND)
+    piled = np.zeros_like(foreground) if aggregates is None else aggregates
+    _draw(overlay, outline(foreground) & ~piled, FOUND)
+    _draw(overlay, outline(piled), AGGREGATE)
     if judgeable is not None:
         _hatch(overlay, ~judgeable)
     return overlay

@@ -24,6 +24,11 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def rounded(value: float) -> str:
+    """Return a figure with three digits that count, thousands apart: ``10,100``, ``12.3``."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def number_ranges(numbers: Iterable[int]) -> str:
     """Return ``1-3, 5`` for 1, 2, 3, 5."""
     ranges: list[list[int]] = []

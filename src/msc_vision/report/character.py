@@ -1,0 +1,126 @@
+"""Drift, aggregates, visual signs of contamination and density of each layer as text for a table."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
+from msc_vision.report.words import count, rounded
+from msc_vision.statistics.character import Character
+
+NOT_MEASURED = "not measured"
+LEAST_CHANCE = 0.001
+"""Chances below this are not told apart: they come from a fitted curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One cell of the table: what holds, what stands behind it, and whether a person should look."""
+
+    text: str
+    detail: str | None = None
+    is_alarm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CharacterRow:
+    """What is said of one layer, or of the whole vessel."""
+
+    where: str
+    drift: Said
+    aggregates: Said
+    signs: Said
+    density: Said
+    is_compared: bool = False
+
+
+def character_rows(vessel: VesselEntry) -> tuple[CharacterRow, ...]:
+    """Return a row per layer that has a scored field, top layer first, after one of the vessel where it has several."""
+    seen = [entry for entry in vessel.layers[::-1] if entry.scored]
+    rows = [_row(f"layer {entry.layer}", entry.character, [entry]) for entry in seen]
+    if len(seen) > 1:
+        rows.insert(0, _row("measured layers", vessel.character, seen))
+    return tuple(rows)
+
+
+def _row(where: str, found: Character | None, layers: Iterable[LayerEntry]) -> CharacterRow:
+    if found is None:
+        nothing = Said(NOT_MEASURED)
+        return CharacterRow(where, nothing, nothing, nothing, nothing)
+    was_looked = any(one.contamination is not None for entry in layers for one in entry.scored)
+    return CharacterRow(
+        where,
+        drift_said(found),
+        aggregates_said(found),
+        signs_said(found, was_looked=was_looked),
+        density_said(found),
+        is_compared=found.drift_state == "compared",
+    )
+
+
+def drift_said(found: Character) -> Said:
+    """Return the drift: its score with interval and chance and what changed, or why there is none."""
+    if found.drift_score is None:
+        is_plain = found.drift_state == "no baseline"
+        return Said(found.drift_state, None if is_plain else found.drift_reason)
+    score = f"{found.drift_score:.2g}"
+    if found.drift_interval is not None:
+        score += f" ({found.drift_interval[0]:.2g} – {found.drift_interval[1]:.2g})"
+    told = "; ".join(found.drift_words)
+    if found.drift_alarm and not told:
+        told = "many small changes, none of which stands out by itself"
+    state = "drifted" if found.drift_alarm else "no drift shown"
+    parts = (told[:1].upper() + told[1:], _chance(found.drift_probability))
+    return Said(f"{state}, score {score}", " ".join(f"{part}." for part in parts if part), bool(found.drift_alarm))
+
+
+def _chance(probability: float | None) -> str:
+    if probability is None:
+        return ""
+    if probability < LEAST_CHANCE:
+        return f"Chance of this without drift below {LEAST_CHANCE:g}"
+    return f"Chance of this without drift {probability:.2g}"
+
+
+def aggregates_said(found: Character) -> Said:
+    """Return how many aggregates there are and what share of the judged area they cover."""
+    if found.aggregate_area_percent is None:
+        return Said(NOT_MEASURED)
+    if not found.aggregates_per_cm2 and not found.aggregate_area_percent:
+        return Said("none found", f"in {count(found.n_fields, 'field')}")
+    share = f"{found.aggregate_area_percent:.2g} % of the judged area"
+    if found.aggregates_per_cm2 is None:
+        return Said(share, "not per cm²: no pixel size is known")
+    return Said(f"{rounded(found.aggregates_per_cm2)} per cm²", share)
+
+
+def signs_said(found: Character, *, was_looked: bool) -> Said:
+    """Return whether there are visual signs of contamination, and in how many fields."""
+    if not was_looked:
+        return Said(NOT_MEASURED)
+    if found.contamination == "suspect":
+        return Said("suspect", f"{found.n_fields_suspect} of {count(found.n_fields, 'field')}", is_alarm=True)
+    assessed = f"{found.n_fields_assessed} of {count(found.n_fields, 'field')} assessed"
+    return Said(found.contamination, assessed)
+
+
+def density_said(found: Character) -> Said:
+    """Return cells per cm² and whether they were counted or read off a calibration."""
+    if found.density_per_cm2 is None:
+        return Said(found.density_state, found.density_reason)
+    detail = "counted" if found.density_state == "counted" else "calibrated: read off the confluency"
+    return Said(f"{rounded(found.density_per_cm2)} per cm²", detail)
+
+
+def suspects(content: RunContent) -> tuple[FieldEntry, ...]:
+    """Return the fields that show a visual sign of contamination, in the order of the vessels and layers."""
+    return tuple(field for field in content.fields if field.contamination == "suspect")
+
+
+def unassessed(content: RunContent) -> tuple[tuple[str, int], ...]:
+    """Return why fields could not be assessed for signs of contamination, and how many for each reason."""
+    reasons: dict[str, int] = {}
+    for field in content.fields:
+        if field.contamination == "not assessable":
+            reason = field.contamination_note or "no reason was recorded"
+            reasons[reason] = reasons.get(reason, 0) + 1
+    return tuple(sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0])))
