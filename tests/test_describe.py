@@ -63,6 +63,9 @@ def test_cells_and_aggregates_are_rows_of_one_table(whole):
     inner = cells[cells["is_measured"]]
     assert np.isfinite(inner["length_um"]).all()
     np.testing.assert_allclose(inner["width_um"] * inner["length_um"], inner["area_um2"])
+    piled = np.bincount(read_labels(labels)[1][read_aggregates(labels) > 0], minlength=len(cells) + 1)[1:]
+    assert cells["in_aggregate"][2 * piled >= cells["area_px"]].all()
+    assert not (cells["in_aggregate"] & cells["is_measured"]).any()
     sizes = np.bincount(read_aggregates(labels).ravel())[1:]
     np.testing.assert_array_equal(sizes, aggregates["area_px"])
 

@@ -189,6 +189,7 @@ class Describer:
         found = join_aggregates([part.aggregates for part in parts], self.scale, self.settings.aggregates)
         aggregates = self._aggregates(found, tiles, tile_map)
         summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
+        _leave_out(shapes, self._piled_up(table, found, tiles, tile_map))
         signs, surface = self._signs(parts, focus_ratio)
         return Description(
             _objects(table, shapes, aggregates),
@@ -265,6 +266,20 @@ class Describer:
         table = np.concatenate([found.table[:0], *tile_map(measured, tiles)])
         return table[np.argsort(table["label"], kind="stable")]
 
+    def _piled_up(
+        self, table: NDArray[np.void], found: FoundAggregates, tiles: Sequence[Region], tile_map: TileMap
+    ) -> NDArray[np.bool_]:
+        """Return for each cell whether half of it or more lies in an aggregate; (n,) bool."""
+
+        def overlap(tile: Region, lookup: NDArray[np.int32]) -> NDArray[np.int64]:
+            if not lookup.any():
+                return np.zeros(len(table) + 1, np.int64)
+            piled = self.aggregate_labels(tile, lookup) > 0
+            return np.bincount(self.read(tile).labels[piled], minlength=len(table) + 1)
+
+        inside = sum(tile_map(overlap, tiles, found.lookups), start=np.zeros(len(table) + 1, np.int64))
+        return np.asarray(2 * inside[1:] >= np.maximum(table["area_px"], 1))
+
     def _signs(
         self, parts: Sequence[_Parts], focus_ratio: float | None
     ) -> tuple[ContaminationFinding, dict[str, float]]:
@@ -290,6 +305,12 @@ class Describer:
         if self.known_um is None:
             return density
         return cell_profile(_joined(table, shapes)) | order_profile(figures) | density
+
+
+def _leave_out(shapes: NDArray[np.void], piled_up: NDArray[np.bool_]) -> None:
+    """Take cells that lie in aggregates out of the statistics of shape."""
+    shapes["in_aggregate"] |= piled_up
+    shapes["is_measured"] &= ~piled_up
 
 
 def _known(figures: dict[str, float]) -> dict[str, float]:
