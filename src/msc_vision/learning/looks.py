@@ -244,7 +244,7 @@ def fit_looks(examples: LookExamples, recipe: LookRecipe) -> LookModel:
         (recipe.n_hidden,),
         activation="tanh",
         alpha=recipe.ridge,
-        batch_size=256,
+        batch_size=min(256, len(places)),
         learning_rate_init=3e-3,
         max_iter=recipe.n_passes,
         tol=0.0,
