@@ -347,6 +347,15 @@ def test_what_is_clearly_apart_is_learnt_even_if_one_look_is_rare_and_the_seed_d
     assert not np.array_equal(model.layers[0][0], other.layers[0][0])
 
 
+def test_a_frequent_look_is_no_more_probable_than_a_rare_one_that_looks_the_same():
+    examples = separable([300, 40, 40, 40, 40, 30])
+    is_alike = np.isin(examples.look, [0, 5])
+    examples.inputs[is_alike] = 0.0
+    model = fit_looks(examples, LookRecipe(seed=1, n_hidden=6, n_passes=15))
+    frequent, rare = model.probabilities(examples.inputs[is_alike])[0, [0, 5]]
+    assert frequent == pytest.approx(rare, rel=0.2)
+
+
 def test_a_look_without_an_example_is_an_error():
     examples = separable([5, 5, 5, 5, 5, 0])
     with pytest.raises(UndefinedResultError, match="No example of rounded"):
