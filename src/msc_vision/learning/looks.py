@@ -1,7 +1,7 @@
 """How the weights that tell the looks of cells are made: synthetic fields, segmented as a run does, and one small net.
 
-``python -m msc_vision.learning.looks --out FILE`` draws, measures, fits and writes; the seed decides what is drawn. What
-is learnt are looks in a simulator: exploratory, and nothing about lineages.
+``python -m msc_vision.learning.looks --out FILE`` draws, measures, fits and writes; the seed decides what is drawn.
+What is learnt are looks in a simulator: exploratory, and nothing about lineages.
 """
 
 import argparse
