@@ -42,6 +42,7 @@ from msc_vision.findings.contamination import (
 )
 from msc_vision.findings.surface import SurfaceSettings, surface_figures
 from msc_vision.morphology.density import DensitySettings, field_density
+from msc_vision.morphology.looks import LOOK_COLUMNS, LookSettings, field_looks
 from msc_vision.morphology.orientation import (
     OrderParts,
     OrderSettings,
@@ -74,6 +75,7 @@ DESCRIBED_COLUMNS = np.dtype(
             for n in AGGREGATE_COLUMNS.names or ()
             if n not in {*(OBJECT_COLUMNS.names or ()), *(SHAPE_COLUMNS.names or ())}
         ),
+        *((name, LOOK_COLUMNS[name]) for name in LOOK_COLUMNS.names or ()),
     ]
 )
 """A row per cell, then one per aggregate, each kind in numbers of its own. What is not measured on a kind is NaN."""
@@ -90,6 +92,7 @@ class DescribeSettings:
     background: BackgroundSettings = BackgroundSettings()  # noqa: RUF009  (frozen)
     contamination: ContaminationSettings = ContaminationSettings()  # noqa: RUF009  (frozen)
     surface: SurfaceSettings = SurfaceSettings()  # noqa: RUF009  (frozen)
+    looks: LookSettings = LookSettings()  # noqa: RUF009  (frozen)
 
 
 class View(NamedTuple):
@@ -113,7 +116,8 @@ class Description:
     ----------
     objects : structured array of `DESCRIBED_COLUMNS`
     morphology : dict
-        The profile of the field, on the compared scale (logarithms of what changes by factors), and its density.
+        The profile of the field, on the compared scale (logarithms of what changes by factors), its density, and the
+        shares of cells by look, which are exploratory.
     findings : dict
         Figures of aggregates and of the surface.
     signs : ContaminationFinding
@@ -191,9 +195,13 @@ class Describer:
         summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
         _leave_out(shapes, self._piled_up(table, found, tiles, tile_map))
         signs, surface = self._signs(parts, focus_ratio)
+        rows = _joined(table, shapes)
+        looks = field_looks(rows, self.settings.looks)
+        for name in LOOK_COLUMNS.names or ():
+            rows[name] = looks.cells[name]
         return Description(
-            _objects(table, shapes, aggregates),
-            _known(self._morphology(parts, table, shapes)),
+            _objects(rows, aggregates),
+            _known(self._morphology(parts, rows) | looks.figures),
             _known({k: float(v) for k, v in asdict(summary).items()} | surface),
             signs,
             found,
@@ -293,18 +301,16 @@ class Describer:
         row["scratches_um_per_mm2"] = surface.scratches_um_per_mm2
         return visual_signs(figures, limits, focus_ratio=focus_ratio), row
 
-    def _morphology(
-        self, parts: Sequence[_Parts], table: NDArray[np.void], shapes: NDArray[np.void]
-    ) -> dict[str, float]:
+    def _morphology(self, parts: Sequence[_Parts], cells: NDArray[np.void]) -> dict[str, float]:
         order = sum((part.order for part in parts if part.order is not None), start=OrderParts())
         figures = order_figures(order, self.known_um, self.settings.order)
         n_judged, n_covered = sum(p.n_judged for p in parts), sum(p.n_covered for p in parts)
         percent = 100 * n_covered / n_judged if n_judged else 0.0
         area_mm2 = None if self.known_um is None else n_judged * self.known_um**2 / 1e6
-        density = field_density(table["touches_border"], percent, area_mm2, self.settings.density)
+        density = field_density(cells["touches_border"], percent, area_mm2, self.settings.density)
         if self.known_um is None:
             return density
-        return cell_profile(_joined(table, shapes)) | order_profile(figures) | density
+        return cell_profile(cells) | order_profile(figures) | density
 
 
 def _leave_out(shapes: NDArray[np.void], piled_up: NDArray[np.bool_]) -> None:
@@ -318,7 +324,7 @@ def _known(figures: dict[str, float]) -> dict[str, float]:
 
 
 def _joined(table: NDArray[np.void], shapes: NDArray[np.void]) -> NDArray[np.void]:
-    """Return cells with their shapes: `DESCRIBED_COLUMNS`, those of aggregates empty."""
+    """Return cells with their shapes: `DESCRIBED_COLUMNS`, those of aggregates and looks empty."""
     cells = _blank(len(table), CELL)
     for name in OBJECT_COLUMNS.names or ():
         cells[name] = table[name]
@@ -327,11 +333,11 @@ def _joined(table: NDArray[np.void], shapes: NDArray[np.void]) -> NDArray[np.voi
     return cells
 
 
-def _objects(table: NDArray[np.void], shapes: NDArray[np.void], aggregates: NDArray[np.void]) -> NDArray[np.void]:
+def _objects(cells: NDArray[np.void], aggregates: NDArray[np.void]) -> NDArray[np.void]:
     piled = _blank(len(aggregates), AGGREGATE)
     for name in AGGREGATE_COLUMNS.names or ():
         piled[name] = aggregates[name]
-    return np.concatenate([_joined(table, shapes), piled])
+    return np.concatenate([cells, piled])
 
 
 def _blank(n: int, kind: str) -> NDArray[np.void]:

@@ -19,6 +19,7 @@ from msc_vision.findings.surface import SurfaceSettings
 from msc_vision.imaging.artefacts import ArtefactSettings
 from msc_vision.imaging.quality import QualitySettings
 from msc_vision.morphology.density import DensitySettings
+from msc_vision.morphology.looks import LookSettings
 from msc_vision.morphology.orientation import OrderSettings
 from msc_vision.morphology.shape import ShapeSettings
 from msc_vision.resources import resource_path
@@ -73,12 +74,20 @@ class Pipeline(BaseModel):
     contamination: ContaminationSettings = Field(ContaminationSettings(), description="Visual signs of contamination.")
     spheroids: SpheroidSettings = Field(SpheroidSettings(), description="On ultra-low attachment surfaces only.")
     surface: SurfaceSettings = Field(SurfaceSettings(), description="Flaws of the surface itself.")
+    looks: LookSettings = Field(LookSettings(), description="What cells look like: exploratory, no lineage.")
 
     @property
     def describe(self) -> DescribeSettings:
         """What is measured once cells are known."""
         return DescribeSettings(
-            self.shape, self.order, self.density, self.aggregates, self.background, self.contamination, self.surface
+            self.shape,
+            self.order,
+            self.density,
+            self.aggregates,
+            self.background,
+            self.contamination,
+            self.surface,
+            self.looks,
         )
 
     @property
