@@ -39,6 +39,7 @@ PARTS: Mapping[str, Part] = {
     "network-speed": Part("network_speed", NETWORK),
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),
+    "findings": Part("findings", NETWORK),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 
