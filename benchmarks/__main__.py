@@ -41,6 +41,7 @@ PARTS: Mapping[str, Part] = {
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),
     "drift": Part("drift", MORPHOLOGY, is_usual=False),
+    "findings": Part("findings", MORPHOLOGY),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

@@ -19,10 +19,15 @@ from msc_vision.findings.contamination import (
     sudden_haze,
     visual_signs,
 )
+from msc_vision.learning.signs import fitted
 from msc_vision.records import Region
+from msc_vision.synth.contamination import contaminate
+from msc_vision.synth.image_settings import ContaminationSettings, OpticsSettings
+from msc_vision.synth.optics import microscope
 
 PIXEL_UM = 1.3
 LEVEL = 20_000.0
+PHASE = "phase contrast"
 
 
 def noise(shape, percent, seed, sigma_px=0.0):
@@ -90,11 +95,32 @@ def everything(seed, side=330):
     return grey(relative)
 
 
+def rng(seed):
+    return np.random.default_rng(seed)
+
+
+def as_seen(phase, seed):
+    """Return the picture of a phase in radians, as the simulator's microscope shows it."""
+    light = microscope(phase, np.ones_like(phase), OpticsSettings(), PIXEL_UM)
+    return grey(light - 1 + noise(phase.shape, 0.4, seed))
+
+
+def cells_of(mode):
+    """Return a field of twelve flat cells and their labels, ``mode`` being that of the microscope."""
+    labels, phase = np.zeros((512, 512), np.int32), np.zeros((512, 512), np.float32)
+    for number in range(12):
+        centre = 70 + 120 * (number % 4), 80 + 160 * (number // 4)
+        cv2.ellipse(labels, centre, (40, 18), 30 * number, 0, 360, number + 1, cv2.FILLED)
+    phase[labels > 0] = 0.5
+    light = microscope(phase, np.ones_like(phase), OpticsSettings(mode=mode), PIXEL_UM)
+    return grey(light - 1 + noise(phase.shape, 0.4, 1)), labels
+
+
 # --- signs -----------------------------------------------------------------------------------------------------------
 
 
 def test_bare_surface_with_camera_noise_shows_no_sign() -> None:
-    finding = visual_signs(measured(grey(noise((512, 512), 0.8, 1))))
+    finding = visual_signs(measured(grey(noise((512, 512), 0.8, 1))), modality=PHASE)
     assert finding.outcome == "no visual sign"
     assert len(finding.signs) == 4
 
@@ -121,7 +147,8 @@ def test_many_spots_of_like_strength_are_dots() -> None:
 
 def test_as_many_spots_of_all_strengths_are_debris() -> None:
     strengths = np.exp(np.random.default_rng(4).uniform(np.log(0.2), np.log(0.99), 140))
-    assert visual_signs(measured(grey(dots((512, 512), 140, strengths, 3)))).outcome == "no visual sign"
+    finding = visual_signs(measured(grey(dots((512, 512), 140, strengths, 3))), modality=PHASE)
+    assert finding.outcome == "no visual sign"
 
 
 def test_a_long_bent_thread_is_a_filament_with_its_box() -> None:
@@ -136,19 +163,34 @@ def test_a_long_bent_thread_is_a_filament_with_its_box() -> None:
 
 def test_a_straight_line_is_no_filament() -> None:
     relative = thread((512, 512), [(40, 100), (470, 100)], width_px=4)
-    finding = visual_signs(measured(grey(relative), labels=(relative < 0).astype(np.int32)))
+    finding = visual_signs(measured(grey(relative), labels=(relative < 0).astype(np.int32)), modality=PHASE)
     assert finding.outcome == "no visual sign"
 
 
-def test_chains_of_bright_rimmed_bodies_are_budding() -> None:
-    relative = np.zeros((512, 512))
-    for y in range(40, 500, 90):
-        for x in range(40, 500, 90):
-            for step in (0, 4):
-                cv2.circle(relative, (x + step, y), 5, 0.3, cv2.FILLED)
-            for step in (0, 4):
-                cv2.circle(relative, (x + step, y), 2, -0.1, 1)
-    assert visual_signs(measured(grey(relative))).shown == ("budding",)
+def test_chains_of_yeast_are_budding() -> None:
+    life = contaminate((512, 512), ContaminationSettings(kind="budding", amount=0.3), PIXEL_UM, rng(5))
+    finding = visual_signs(measured(as_seen(life.phase, 5)))
+    assert finding.shown == ("budding",)
+    y, x = np.nonzero(life.mask)
+    for place in finding.places:
+        inside = (y >= place.y0_px) & (y < place.y1_px) & (x >= place.x0_px) & (x < place.x1_px)
+        assert inside.any()
+
+
+def test_as_many_dead_cells_are_no_yeast() -> None:
+    phase = np.zeros((512, 512), np.float32)
+    for y, x in rng(6).uniform(20, 490, (25, 2)):
+        cv2.circle(phase, (int(x), int(y)), 6, 1.8, cv2.FILLED)
+    figures = measured(as_seen(phase, 6))
+    assert figures.n_bodies <= 5
+    assert "budding" not in visual_signs(figures).shown
+
+
+def test_clumps_of_protein_are_no_dots() -> None:
+    single = dots((512, 512), 200, np.full(200, 0.8), 3)
+    clumped = single + np.roll(single, 4, axis=1) + np.roll(single, 4, axis=0)
+    assert measured(grey(single)).n_spots == 200
+    assert measured(grey(clumped)).n_spots == 0
 
 
 # --- what cannot be assessed -----------------------------------------------------------------------------------------
@@ -181,9 +223,50 @@ def test_filaments_over_a_full_layer_are_still_seen() -> None:
 )
 def test_what_hides_signs_is_named(change, focus_ratio, word) -> None:
     plain = measured(grey(noise((256, 256), 0.5, 1)))
-    finding = visual_signs(dataclasses.replace(plain, **change), focus_ratio=focus_ratio)
+    finding = visual_signs(dataclasses.replace(plain, **change), focus_ratio=focus_ratio, modality=PHASE)
     assert finding.outcome == "not assessable"
     assert word in finding.reason
+
+
+@pytest.mark.parametrize("mode", ["negative-phase-contrast", "relief"])
+def test_other_contrasts_are_not_assessable_and_named(mode) -> None:
+    working, labels = cells_of(mode)
+    finding = visual_signs(measured(working, labels=labels))
+    assert finding.outcome == "not assessable"
+    assert "positive phase contrast only: here cells" in finding.reason
+
+
+def test_dark_rims_on_bright_ground_are_brightfield() -> None:
+    working, labels = cells_of("phase-contrast")
+    figures = dataclasses.replace(measured(working, labels=labels), cell_halo_percent=-30.0)
+    assert "dark rims" in visual_signs(figures).reason
+
+
+def test_cells_in_phase_contrast_are_recognised_without_a_manifest() -> None:
+    working, labels = cells_of("phase-contrast")
+    figures = measured(working, labels=labels)
+    assert figures.cell_step_percent < -5
+    assert figures.cell_lean < 0.1
+    assert visual_signs(figures).outcome == "no visual sign"
+
+
+@pytest.mark.parametrize(
+    ("modality", "outcome"),
+    [
+        ("phase contrast", "no visual sign"),
+        ("PhaseContrast", "no visual sign"),
+        ("negative phase contrast", "not assessable"),
+        ("brightfield", "not assessable"),
+        ("DIC", "not assessable"),
+        (None, "not assessable"),
+    ],
+)
+def test_without_cells_the_manifest_tells_the_contrast(modality, outcome) -> None:
+    assert visual_signs(measured(grey(noise((512, 512), 0.5, 1))), modality=modality).outcome == outcome
+
+
+def test_a_sign_on_a_bare_surface_is_suspect_without_a_manifest() -> None:
+    assert visual_signs(measured(grey(noise((512, 512), 4.0, 2, 0.8)))).outcome == "suspect"
 
 
 def test_nothing_judged_is_not_assessable() -> None:
@@ -242,3 +325,16 @@ def test_times_of_different_pixel_sizes_are_not_compared() -> None:
     field = measured(grey(np.zeros((100, 100))))
     with pytest.raises(InvalidArgumentError, match=r"1\.3 and 2\.0"):
         sudden_haze(field, dataclasses.replace(field, pixel_size_um=2.0))
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def test_fitted_weights_pass_what_is_likely_yeast() -> None:
+    figures = rng(1).integers(-500, 500, (400, 3)).astype(np.int16)
+    is_yeast = figures[:, 1] > 100
+    weights, bias = fitted(figures, is_yeast)
+    passed = figures.astype(np.int64) @ np.array(weights) + bias >= 0
+    assert passed[is_yeast].all()
+    assert passed[figures[:, 1] < 0].mean() < 0.1
+    assert weights[1] > 20 * abs(weights[0])

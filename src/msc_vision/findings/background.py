@@ -7,6 +7,7 @@ the same numbers as the whole field. What is measured here is judged in `msc_vis
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,13 +22,33 @@ COUNTS = 5000
 PERCENT = COUNTS // 100
 _LOG = np.rint(COUNTS * np.log(np.maximum(np.arange(65536), 1))).astype(np.uint16)
 _FINE_UM, _MIDDLE_UM, _COARSE_UM, _AROUND_UM = 0.65, 1.3, 2.6, 12.0
-_REACH_UM = 75.0  # the longest body (50) plus the surroundings that it is compared with and its distance from cells
+_FAR_UM, _MOST = 20.0, 50 * PERCENT
+CELL_SAMPLE = 3
+"""Every how many rows and columns `CELL_SUMS` are taken from."""
+_REACH_UM = 75.0  # more than any filter here looks around, one after another
 _N_LEVELS = 256
 
-SPOT_COLUMNS = np.dtype([("y_px", "<i4"), ("x_px", "<i4"), ("strength", "<i4"), ("coarse", "<i4")])
-"""A row per small spot: working pixels, brightness against its surroundings in counts, and at a coarser scale."""
-BODY_COLUMNS = np.dtype([(n, "<i4") for n in ("y0_px", "y1_px", "x0_px", "x1_px", "area_px", "fine", "bright")])
-"""A row per bright body: its box, its area, and the sums of fine texture and of brightness over it, in counts."""
+SPOT_COLUMNS = np.dtype([(name, "<i4") for name in ("y_px", "x_px", "strength", "coarse", "n_near")])
+"""A row per small spot: working pixels, brightness against its surroundings in counts, the same at a coarser scale,
+and how many more spots lie within a square of 16 µm."""
+_MEANS_UM = (1.3, 2.6, 3.9, 5.2, 7.8, 11.7)
+_EXTREMES_UM = (1.3, 3.9, 7.8)
+_TEXTURES_UM = (2.6, 5.2, 9.1)
+_SHARES_UM = (2.6, 5.2, 7.8)
+BODY_FIGURES = (
+    *(f"mean_{um:g}_um" for um in _MEANS_UM),
+    *(f"{end}_{um:g}_um" for um in _EXTREMES_UM for end in ("least", "most")),
+    *(f"texture_{um:g}_um" for um in _TEXTURES_UM),
+    *(f"{kind}_{um:g}_um" for um in _SHARES_UM for kind in ("bright", "dark")),
+    "cell_5.2_um",
+)
+"""What is known of a small body: grey and texture in counts against 20 µm around, by how far from it, and shares of
+bright, dark and cell pixels in 255ths."""
+BODY_COLUMNS = np.dtype([("y_px", "<i4"), ("x_px", "<i4"), ("figures", "<i2", (len(BODY_FIGURES),))])
+"""A row per place that is rougher than all within 6 µm; `msc_vision.findings.contamination` tells which are yeast."""
+CELL_SUMS = ("n_inside", "inside", "n_rim", "rim", "n_bare", "bare", "lean_y", "lean_x", "steepness")
+"""Of every third row and column: pixels 4 µm inside cells, 4 µm outside and farther from them, with their grey in
+counts; then the contrast of edges times their direction, and its size."""
 _SUMS = ("y", "x", "yy", "xx", "xy", "dark", "halo")
 
 
@@ -38,14 +59,9 @@ class BackgroundSettings(BaseModel):
 
     cell_probability: float = Field(0.3, gt=0, lt=1, description="From here on a pixel may be cell and is not bare.")
     cell_distance_um: float = Field(4.0, ge=0, le=10, description="Halos of cells reach this far at the least.")
-    body_distance_um: float = Field(3.0, ge=0, le=10, description="The same for bright bodies, of larger cells.")
-    small_cell_um: float = Field(
-        5.0, gt=0, le=10, description="Radius of a disc that fits into every real cell; yeast is often taken for one."
-    )
     spot_percent: float = Field(10.0, gt=1, description="Least brightness of a spot against its surroundings.")
-    body_percent: float = Field(8.0, gt=1, description="The same for a bright body.")
+    body_texture_percent: float = Field(6.0, gt=1, description="Least texture of a body, over 5 µm.")
     thread_percent: float = Field(25.0, gt=1, description="Least darkness of a thread; most cells are paler.")
-    body_length_um: float = Field(50.0, gt=5, le=50, description="What is longer is a halo of cells and no body.")
     thread_width_um: float = Field(3.9, gt=1, le=6, description="Radius of a disc that fits into no thread.")
 
 
@@ -63,22 +79,24 @@ class BackgroundParts:
 
     Attributes
     ----------
-    n_judged, n_bare, n_body : int
-        Pixels that can be judged, that are bare, and on which bright bodies are looked for.
+    n_judged, n_bare : int
+        Pixels that can be judged, and that are bare.
     grain : (3, 256) int64 array
         Pixels of bare surface by contrast in counts, at three scales from fine to coarse.
     spots : structured array of `SPOT_COLUMNS`
     bodies : structured array of `BODY_COLUMNS`
     threads : ThreadParts
+    cells : (9,) int64 array
+        `CELL_SUMS`, by which positive phase contrast is told from other pictures.
     """
 
     n_judged: int
     n_bare: int
-    n_body: int
     grain: NDArray[np.int64]
     spots: NDArray[np.void]
     bodies: NDArray[np.void]
     threads: ThreadParts
+    cells: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +162,14 @@ def measure_background(
     scales = _scales(working, pixel_size_um)
     window = np.s_[inner.y0 - around.y0 : inner.y1 - around.y0, inner.x0 - around.x0 : inner.x1 - around.x0]
     cells, bare = _bare(labels, judged, foreground, limits, pixel_size_um)
-    large = cv2.morphologyEx(cells, cv2.MORPH_OPEN, _disc(limits.small_cell_um, pixel_size_um))
-    open_to_bodies = judged & (1 - cv2.dilate(large, _disc(limits.body_distance_um, pixel_size_um)))
     return BackgroundParts(
         n_judged=cv2.countNonZero(judged[window]),
         n_bare=cv2.countNonZero(bare[window]),
-        n_body=cv2.countNonZero(open_to_bodies[window]),
         grain=_grain(scales, bare, window),
-        spots=_spots(scales, bare, window, inner, limits),
-        bodies=_bodies(scales, open_to_bodies, around, inner, limits, pixel_size_um),
+        spots=_spots(scales, bare, window, inner, limits, pixel_size_um),
+        bodies=_bodies(scales.level, cells, judged, window, inner, limits, pixel_size_um),
         threads=_threads(scales, judged, window, inner, width_px, limits, pixel_size_um),
+        cells=_cell_sums(scales, cells, judged, _every_third(window, inner), pixel_size_um),
     )
 
 
@@ -200,17 +216,27 @@ def _grain(scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice]
 
 
 def _spots(
-    scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice], inner: Region, limits: BackgroundSettings
+    scales: _Scales,
+    bare: NDArray[np.uint8],
+    window: tuple[slice, slice],
+    inner: Region,
+    limits: BackgroundSettings,
+    pixel_size_um: float,
 ) -> NDArray[np.void]:
     contrast = cv2.absdiff(scales.fine, scales.coarse)
     is_peak = (contrast >= round(limits.spot_percent * PERCENT)) & bare.view(np.bool_)
     is_peak &= contrast == cv2.dilate(contrast, np.ones((3, 3), np.uint8))
+    side = _side(8.0, pixel_size_um)
+    near = cv2.boxFilter(
+        is_peak.view(np.uint8), cv2.CV_16U, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
     y, x = _places(is_peak[window])
     at = (y + window[0].start, x + window[1].start)
     fine, coarse, around = (a[at].astype(np.int32) for a in (scales.fine, scales.coarse, scales.around))
     rows = np.empty(len(y), SPOT_COLUMNS)
     rows["y_px"], rows["x_px"] = y + inner.y0, x + inner.x0
     rows["strength"], rows["coarse"] = fine - coarse, coarse - around
+    rows["n_near"] = near[at].astype(np.int32) - 1
     return rows
 
 
@@ -220,37 +246,113 @@ def _places(mask: NDArray[np.uint8] | NDArray[np.bool_]) -> tuple[NDArray[np.int
     return y, x
 
 
+def find_bodies(
+    working: NDArray[np.uint16],
+    labels: NDArray[np.int32],
+    judged: NDArray[np.uint8],
+    pixel_size_um: float,
+    settings: BackgroundSettings | None = None,
+) -> NDArray[np.void]:
+    """Return small rough bodies of a whole field, yeast and others: rows of `BODY_COLUMNS`.
+
+    Parameters
+    ----------
+    working : (Y, X) uint16 array
+    labels : (Y, X) int32 array
+        Cells.
+    judged : (Y, X) uint8 array
+        0 or 1.
+    pixel_size_um : float
+        Of a working pixel.
+    settings : BackgroundSettings, optional
+    """
+    whole = Region(0, working.shape[0], 0, working.shape[1])
+    cells = (labels > 0).view(np.uint8)
+    return _bodies(_LOG[working], cells, judged, np.s_[:, :], whole, settings or BackgroundSettings(), pixel_size_um)
+
+
 def _bodies(
-    scales: _Scales,
-    visible: NDArray[np.uint8],
-    around: Region,
+    level: NDArray[np.uint16],
+    cells: NDArray[np.uint8],
+    judged: NDArray[np.uint8],
+    window: tuple[slice, slice],
     inner: Region,
     limits: BackgroundSettings,
     pixel_size_um: float,
 ) -> NDArray[np.void]:
-    """Return bright bodies whose first pixel lies in the tile; longer ones are left out, so none is cut."""
-    bright = cv2.subtract(scales.middle, scales.around)
-    mask = (bright >= round(limits.body_percent * PERCENT)).view(np.uint8) & visible
-    n, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
-    y, x = _places(mask)
-    label = labels[y, x]
-    fine = cv2.absdiff(scales.level, scales.fine)[y, x]
-    sums = [np.bincount(label, values, minlength=n).astype(np.int64) for values in (fine, bright[y, x])]
-    first_x = np.zeros(n, np.int64)
-    first_x[label[::-1]] = x[::-1]  # the last one written, hence the first one read, stays
-    first_y = stats[:, cv2.CC_STAT_TOP] + around.y0
-    first_x += around.x0
-    is_mine = (first_y >= inner.y0) & (first_y < inner.y1) & (first_x >= inner.x0) & (first_x < inner.x1)
-    sides = stats[:, [cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH]]
-    is_mine &= sides.max(axis=1) * pixel_size_um <= limits.body_length_um
-    is_mine[0] = False
-    kept = np.flatnonzero(is_mine)
-    kept = kept[np.lexsort((first_x[kept], first_y[kept]))]
-    rows = np.empty(kept.size, BODY_COLUMNS)
-    rows["y0_px"], rows["x0_px"] = first_y[kept], stats[kept, cv2.CC_STAT_LEFT] + around.x0
-    rows["y1_px"], rows["x1_px"] = rows["y0_px"] + sides[kept, 0], rows["x0_px"] + sides[kept, 1]
-    rows["area_px"], rows["fine"], rows["bright"] = stats[kept, cv2.CC_STAT_AREA], sums[0][kept], sums[1][kept]
+    texture = cv2.absdiff(level, _mean(level, 2.6, pixel_size_um))
+    rough = _mean(texture, 2.6, pixel_size_um)
+    side = _side(6.0, pixel_size_um)
+    is_peak = (rough >= round(limits.body_texture_percent * PERCENT)) & judged.view(np.bool_)
+    is_peak &= rough == cv2.dilate(rough, np.ones((side, side), np.uint8))
+    y, x = _places(is_peak[window])
+    at = (y + (window[0].start or 0), x + (window[1].start or 0))
+    rows = np.empty(len(y), BODY_COLUMNS)
+    rows["y_px"], rows["x_px"] = y + inner.y0, x + inner.x0
+    rows["figures"] = np.clip(_body_figures(level, texture, cells, at, pixel_size_um), -_MOST, _MOST)
     return rows
+
+
+def _body_figures(
+    level: NDArray[np.uint16],
+    texture: NDArray[np.uint16],
+    cells: NDArray[np.uint8],
+    at: tuple[NDArray[np.intp], NDArray[np.intp]],
+    pixel_size_um: float,
+) -> NDArray[np.int32]:
+    """Return `BODY_FIGURES` of each place."""
+    far = _mean(level, _FAR_UM, pixel_size_um)
+    bright = (cv2.subtract(level, far) > 10 * PERCENT).view(np.uint8) * np.uint8(255)
+    dark = (cv2.subtract(far, level) > 15 * PERCENT).view(np.uint8) * np.uint8(255)
+    grey = [_mean(level, um, pixel_size_um)[at] for um in _MEANS_UM]
+    for um in _EXTREMES_UM:
+        around = np.ones((_side(um, pixel_size_um),) * 2, np.uint8)
+        grey += [cv2.erode(level, around)[at], cv2.dilate(level, around)[at]]
+    rest = [_mean(texture, um, pixel_size_um)[at] for um in _TEXTURES_UM]
+    rest += [_mean(mask, um, pixel_size_um)[at] for um in _SHARES_UM for mask in (bright, dark)]
+    rest.append(_mean(cells * np.uint8(255), 5.2, pixel_size_um)[at])
+    against = far[at].astype(np.int32)
+    figures = [values.astype(np.int32) - against for values in grey] + [values.astype(np.int32) for values in rest]
+    return np.stack(figures, axis=1)
+
+
+def _side(radius_um: float, pixel_size_um: float) -> int:
+    return 2 * max(1, round(radius_um / pixel_size_um)) + 1
+
+
+def _mean(plane: NDArray[Any], radius_um: float, pixel_size_um: float) -> NDArray[Any]:
+    side = _side(radius_um, pixel_size_um)
+    return cv2.blur(plane, (side, side))
+
+
+def _cell_sums(
+    scales: _Scales,
+    cells: NDArray[np.uint8],
+    judged: NDArray[np.uint8],
+    sampled: tuple[slice, slice],
+    pixel_size_um: float,
+) -> NDArray[np.int64]:
+    """Return `CELL_SUMS` of the tile."""
+    near, far = (np.ones((_side(um, pixel_size_um),) * 2, np.uint8) for um in (4.0, 6.0))
+    wide = cv2.dilate(cells, near)
+    masks = (cv2.erode(cells, near), wide - cells, 1 - cv2.dilate(wide, far))
+    soft = cv2.blur(cells * np.uint8(255), (_side(2.6, pixel_size_um),) * 2)
+    slopes = [cv2.Sobel(soft, cv2.CV_16S, *order, ksize=3) for order in ((0, 1), (1, 0))]
+    sums: list[int] = []
+    level, seen = scales.level[sampled].astype(np.int64), judged[sampled]
+    for mask in masks:
+        chosen = (mask[sampled] & seen).astype(np.bool_)
+        sums += [int(np.count_nonzero(chosen)), int(level.sum(where=chosen))]
+    contrast = (scales.fine[sampled].astype(np.int64) - scales.around[sampled]) * seen
+    down, right = (slope[sampled].astype(np.int64) for slope in slopes)
+    steep = np.abs(contrast) * (np.abs(down) + np.abs(right))
+    return np.array([*sums, *(int((contrast * slope).sum()) for slope in (down, right)), int(steep.sum())], np.int64)
+
+
+def _every_third(window: tuple[slice, slice], inner: Region) -> tuple[slice, slice]:
+    """Return every third row and column of a tile, the same ones of the field for any tile."""
+    starts = (window[0].start + -inner.y0 % CELL_SAMPLE, window[1].start + -inner.x0 % CELL_SAMPLE)
+    return np.s_[starts[0] : window[0].stop : CELL_SAMPLE, starts[1] : window[1].stop : CELL_SAMPLE]
 
 
 def _threads(

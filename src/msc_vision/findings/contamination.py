@@ -1,12 +1,17 @@
 """Visual signs of contamination: haze, dots, budding bodies and filaments, each by limits on a few figures.
 
+They are known from positive phase contrast and only looked for where cells look as they do there.
+
 The answer is ``suspect``, ``no visual sign`` or ``not assessable``. A picture shows neither mycoplasma nor a first few
 bacteria, so no answer says more than what could be seen.
 """
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
+from importlib.resources import files
 from typing import Literal
 
 import numpy as np
@@ -14,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.errors import InvalidArgumentError
-from msc_vision.findings.background import PERCENT, BackgroundParts, join_threads
+from msc_vision.findings.background import BODY_FIGURES, CELL_SAMPLE, PERCENT, BackgroundParts, join_threads
 from msc_vision.morphology.feature import Feature
 
 Outcome = Literal["suspect", "no visual sign", "not assessable"]
@@ -36,30 +41,26 @@ class ContaminationSettings(BaseModel):
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
-        0.62, gt=0, description="Least grain of haze, noise taken off; strong protein film of the same grain reads 0.6."
+        0.42, gt=0, description="Least grain of haze, noise taken off; protein film of the same grain reads 0.36."
     )
-    grain_coarse_low: float = Field(0.75, ge=0, description="Coarse over middle grain: below it lies smeared noise.")
-    grain_coarse_high: float = Field(1.2, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
-    grain_noise_max: float = Field(2.0, gt=0, description="Noise, percent, that would hide haze and small spots.")
+    grain_coarse_low: float = Field(0.25, ge=0, description="Coarse over middle grain: below it lies smeared noise.")
+    grain_coarse_high: float = Field(1.35, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
+    grain_noise_max: float = Field(4.0, gt=0, description="Noise, percent, that would hide haze and small spots.")
     spots_per_mm2_min: float = Field(
-        190.0, gt=0, description="Small spots of like strength; 700 pieces of debris per mm² read up to 165."
+        220.0, gt=0, description="Single dark spots; of 121 fields without any, one reads more: 217 with much debris."
     )
     n_spots_min: int = Field(12, ge=1)
-    spot_spread: float = Field(1.7, gt=1, description="Spots of one kind differ by at most this factor in strength.")
+    spot_dark_percent: float = Field(20.0, gt=0, description="Protein and most debris are paler than bacteria.")
+    spot_n_near_max: int = Field(1, ge=0, description="Clumps of protein have more spots within 8 µm; pairs may be.")
     spot_coarse_max: float = Field(0.25, gt=0, le=1, description="A larger speck shows also at the coarser scale.")
     spot_over_grain: float = Field(5.0, gt=0, description="Spots exceed the grain's 90th percentile this many times.")
     spot_percent_max: float = Field(
         40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
     )
-    bodies_per_mm2_min: float = Field(12.0, gt=0, description="Dead cells, 40 per mm², read up to 12.")
+    bodies_per_mm2_min: float = Field(20.0, gt=0, description="Cells and dead cells read up to 21 in one of 121 fields.")
     n_bodies_min: int = Field(3, ge=1)
-    body_area_um2: tuple[float, float] = Field((50.0, 300.0), description="With the bright halo of the chain.")
-    body_fine_percent: float = Field(1.2, gt=0, description="Rims of single buds; halos of cells are smooth.")
-    body_over_noise: float = Field(2.0, ge=1, description="Rims exceed the noise of the surface this many times.")
-    body_filled: float = Field(0.6, gt=0, le=1, description="Share of its box; the halo along a cell is a thin bow.")
-    body_width_um: float = Field(22.0, gt=0, description="Longest shorter side of its box.")
-    body_length_um: float = Field(24.0, gt=0, description="Longest longer side; halos along cells are longer.")
-    threads_um_per_mm2_min: float = Field(300.0, gt=0, description="Length of threads; fine processes read up to 210.")
+    body_bare_percent_min: float = Field(2.0, ge=0, le=100, description="In real closed layers, cells look like yeast.")
+    threads_um_per_mm2_min: float = Field(335.0, gt=0, description="Length of threads; fine processes read up to 305.")
     threads_um_min: float = Field(300.0, gt=0, description="In all, or a process or two decide over a small field.")
     thread_length_um: float = Field(90.0, gt=0)
     thread_dark_percent: float = Field(40.0, gt=0)
@@ -67,6 +68,14 @@ class ContaminationSettings(BaseModel):
     thread_across_um: float = Field(12.0, ge=0, description="Scratches and most fibres are straighter.")
     thread_halo_share: float = Field(0.87, ge=0, le=1, description="Threads shine on both sides, cells on one.")
     judged_mm2_min: float = Field(0.05, gt=0, description="Less judged area does not show threads.")
+    cells_mm2_min: float = Field(0.003, gt=0, description="Fewer cells do not tell the contrast of the picture.")
+    cell_step_percent_max: float = Field(
+        -2.0, le=0, description="Inside less rim: cells darker than their halos; relief reads -2 to 1, negative 10."
+    )
+    cell_halo_percent_min: float = Field(
+        -20.0, description="Rim less bare surface: dark rims on bright ground are brightfield."
+    )
+    cell_lean_max: float = Field(0.15, gt=0, le=1, description="Edges bright on one side, dark on the other: relief.")
     n_places: int = Field(5, ge=1, description="Boxes of evidence for each sign.")
     haze_jump: float = Field(1.8, gt=1, description="Sudden haze: the grain grew by this factor between two times,")
     haze_jump_percent: float = Field(0.25, gt=0, description="and by so much.")
@@ -100,6 +109,10 @@ class BackgroundFigures:
     spots_per_mm2: float
     n_bodies: int
     bodies_per_mm2: float
+    cells_mm2: float
+    cell_step_percent: float
+    cell_halo_percent: float
+    cell_lean: float
     threads_um: float
     threads_um_per_mm2: float
     places: tuple[Place, ...]
@@ -142,16 +155,40 @@ BACKGROUND_FEATURES = (
         "spots_per_mm2",
         "field",
         "1/mm²",
-        "Small spots of like strength; debris is of all strengths.",
-        "most local extremes of G(0.65 µm) - G(2.6 µm) of ln I within a factor of 1.7, one sign, per bare area",
+        "Single dark small spots; protein and debris are paler or lie in clumps.",
+        "local minima of G(0.65 µm) - G(2.6 µm) of ln I darker than 20 %, at most one more within 8 µm, per bare area",
         "own",
     ),
     Feature(
         "bodies_per_mm2",
         "field",
         "1/mm²",
-        "Bright bodies with rims inside, as budding yeast shows; dead cells add to it.",
-        "patches 8 % brighter than their surroundings, 50-300 µm², with fine texture, per area away from cells",
+        "Bodies as rough, ringed and small as budding yeast; dead cells add to it.",
+        "places rougher than all within 6 µm whose weighted grey and texture (a logistic score) pass, per judged area",
+        "own",
+    ),
+    Feature(
+        "cell_step_percent",
+        "field",
+        "percent",
+        "How much brighter cells are inside than beside; below 0 in positive phase contrast.",
+        "mean ln I 4 µm inside cells less 4 µm outside",
+        "own",
+    ),
+    Feature(
+        "cell_halo_percent",
+        "field",
+        "percent",
+        "How much brighter the surface beside cells is than farther away.",
+        "mean ln I 4 µm outside cells less that of 10 µm and more",
+        "own",
+    ),
+    Feature(
+        "cell_lean",
+        "field",
+        "1",
+        "How far edges of cells are bright on one side of the picture and dark on the other, as in relief.",
+        "|sum c g| / sum |c| |g|, c contrast against 12 µm around, g gradient of the blurred cells",
         "own",
     ),
     Feature(
@@ -217,17 +254,19 @@ def join_background(
         raise InvalidArgumentError("A field has at least one tile.")
     limits = settings or ContaminationSettings()
     mm2 = (pixel_size_um / 1000) ** 2
-    n_judged, n_bare, n_body = (sum(getattr(tile, name) for tile in tiles) for name in ("n_judged", "n_bare", "n_body"))
+    n_judged, n_bare = (sum(getattr(tile, name) for tile in tiles) for name in ("n_judged", "n_bare"))
     noise, middle, coarse, p90 = _grain_levels(np.sum([tile.grain for tile in tiles], axis=0))
     grain = math.sqrt(max(middle**2 - (_WHITE_MIDDLE * noise) ** 2, 0.0)) if n_bare else math.nan
     grain_coarse = math.sqrt(max(coarse**2 - (_WHITE_COARSE * noise) ** 2, 0.0))
-    spots, spot_limit = _like_spots(np.concatenate([tile.spots for tile in tiles]), p90, limits)
-    bodies = _buds(np.concatenate([tile.bodies for tile in tiles]), noise, pixel_size_um, limits)
+    spots, spot_limit = _single_spots(np.concatenate([tile.spots for tile in tiles]), p90, limits)
+    bodies = np.concatenate([tile.bodies for tile in tiles])
+    bodies = bodies[is_budding(bodies["figures"])]
+    step, halo, lean = _contrast_of_cells(np.sum([tile.cells for tile in tiles], axis=0))
     threads = _moulds(join_threads([t.threads for t in tiles], shape, pixel_size_um, limits.thread_length_um), limits)
     threads_um = math.fsum(threads["length_um"])
     places = (
-        *_crowded(spots, shape, limits),
-        *_largest("budding", bodies, limits),
+        *_crowded("dots", spots, shape, limits),
+        *_crowded("budding", bodies, shape, limits),
         *_largest("filaments", threads, limits),
     )
     return BackgroundFigures(
@@ -242,7 +281,11 @@ def join_background(
         n_spots=spots.size,
         spots_per_mm2=spots.size / (n_bare * mm2) if n_bare else math.nan,
         n_bodies=bodies.size,
-        bodies_per_mm2=bodies.size / (n_body * mm2) if n_body else math.nan,
+        bodies_per_mm2=bodies.size / (n_judged * mm2) if n_judged else math.nan,
+        cells_mm2=sum(int(tile.cells[0]) for tile in tiles) * CELL_SAMPLE**2 * mm2,
+        cell_step_percent=step,
+        cell_halo_percent=halo,
+        cell_lean=lean,
         threads_um=threads_um,
         threads_um_per_mm2=threads_um / (n_judged * mm2) if n_judged else math.nan,
         places=places,
@@ -267,43 +310,44 @@ def _quantile(counts: NDArray[np.int64], share: float) -> float:
     return (0.5 * inside if level == 0 else level - 0.5 + inside) / PERCENT  # |0| is half as wide as the others
 
 
-def _like_spots(
+def _single_spots(
     spots: NDArray[np.void], grain90_percent: float, limits: ContaminationSettings
 ) -> tuple[NDArray[np.void], float]:
-    """Return the largest group of small spots of one sign and like strength, and how strong spots had to be."""
+    """Return small dark spots that lie apart, and how dark they had to be to stand out of the grain."""
     least = 0.0 if math.isnan(grain90_percent) else limits.spot_over_grain * grain90_percent
-    strength = np.abs(spots["strength"].astype(np.int64))
-    is_small = np.abs(spots["coarse"]) < limits.spot_coarse_max * strength
-    kept = spots[is_small & (strength >= least * PERCENT)]
-    groups = [_densest(kept[sign * kept["strength"] > 0], limits.spot_spread) for sign in (1, -1)]
-    return max(groups, key=len), least
+    darkness = -spots["strength"].astype(np.int64)
+    is_single = np.abs(spots["coarse"]) < limits.spot_coarse_max * darkness
+    is_single &= darkness >= max(least, limits.spot_dark_percent) * PERCENT
+    is_single &= spots["n_near"] <= limits.spot_n_near_max
+    found: NDArray[np.void] = spots[is_single]
+    return found, least
 
 
-def _densest(spots: NDArray[np.void], spread: float) -> NDArray[np.void]:
-    if spots.size == 0:
-        return spots
-    strength = np.abs(spots["strength"])
-    spots = spots[np.lexsort((spots["x_px"], spots["y_px"], strength))]
-    strength = np.abs(spots["strength"])
-    stop = np.searchsorted(strength, spread * strength, side="right")
-    best = int(np.argmax(stop - np.arange(spots.size)))
-    return spots[best : stop[best]]
+def is_budding(figures: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return which bodies look like yeast.
+
+    Parameters
+    ----------
+    figures : (n, len(BODY_FIGURES)) integer array
+    """
+    weights, bias = _body_weights()
+    mask: NDArray[np.bool_] = figures.astype(np.int64) @ weights + bias >= 0
+    return mask
 
 
-def _buds(
-    bodies: NDArray[np.void], noise_percent: float, pixel_size_um: float, limits: ContaminationSettings
-) -> NDArray[np.void]:
-    over_noise = 0.0 if math.isnan(noise_percent) else limits.body_over_noise * noise_percent
-    area = bodies["area_px"]
-    height, width = bodies["y1_px"] - bodies["y0_px"], bodies["x1_px"] - bodies["x0_px"]
-    low, high = limits.body_area_um2
-    is_bud = (area * pixel_size_um**2 >= low) & (area * pixel_size_um**2 <= high)
-    is_bud &= bodies["fine"] >= max(limits.body_fine_percent, over_noise) * PERCENT * area
-    is_bud &= np.minimum(height, width) * pixel_size_um <= limits.body_width_um
-    is_bud &= np.maximum(height, width) * pixel_size_um <= limits.body_length_um
-    is_bud &= area >= limits.body_filled * height * width
-    found: NDArray[np.void] = bodies[is_bud]
-    return found
+@lru_cache(maxsize=1)
+def _body_weights() -> tuple[NDArray[np.int64], int]:
+    """Return a weight for each of `BODY_FIGURES`, whole numbers so that no order of sums matters."""
+    read = json.loads((files("msc_vision.findings") / "data" / "signs.json").read_text(encoding="utf-8"))["budding"]
+    return np.array([read["weights"][name] for name in BODY_FIGURES], np.int64), int(read["bias"])
+
+
+def _contrast_of_cells(sums: NDArray[np.int64]) -> tuple[float, float, float]:
+    """Return inside less rim and rim less bare surface, percent, and the lean of edges; NaN where one is missing."""
+    n_inside, inside, n_rim, rim, n_bare, bare, lean_y, lean_x, steepness = (int(value) for value in sums)
+    levels = [total / n / PERCENT if n else math.nan for n, total in ((n_inside, inside), (n_rim, rim), (n_bare, bare))]
+    lean = math.hypot(lean_y, lean_x) / steepness if steepness else math.nan
+    return levels[0] - levels[1], levels[1] - levels[2], lean
 
 
 def _moulds(threads: NDArray[np.void], limits: ContaminationSettings) -> NDArray[np.void]:
@@ -316,13 +360,15 @@ def _moulds(threads: NDArray[np.void], limits: ContaminationSettings) -> NDArray
     return found
 
 
-def _crowded(spots: NDArray[np.void], shape: tuple[int, int], limits: ContaminationSettings) -> list[Place]:
-    """Return the squares of 128 pixels with the most spots."""
+def _crowded(
+    sign: SignName, spots: NDArray[np.void], shape: tuple[int, int], limits: ContaminationSettings
+) -> list[Place]:
+    """Return the squares of 128 pixels with the most spots or bodies."""
     side = 128
     keys, counts = np.unique(spots["y_px"] // side * 65536 + spots["x_px"] // side, return_counts=True)
     best = keys[np.lexsort((keys, -counts))][: limits.n_places]
     corners = [(int(key) // 65536 * side, int(key) % 65536 * side) for key in best]
-    return [Place("dots", y, min(y + side, shape[0]), x, min(x + side, shape[1])) for y, x in corners]
+    return [Place(sign, y, min(y + side, shape[0]), x, min(x + side, shape[1])) for y, x in corners]
 
 
 def _largest(sign: SignName, rows: NDArray[np.void], limits: ContaminationSettings) -> list[Place]:
@@ -338,6 +384,7 @@ def visual_signs(
     settings: ContaminationSettings | None = None,
     *,
     focus_ratio: float | None = None,
+    modality: str | None = None,
 ) -> ContaminationFinding:
     """Return which visual signs of contamination a field shows.
 
@@ -347,15 +394,20 @@ def visual_signs(
         None where the size of a pixel is not known: then no sign can be judged.
     focus_ratio : float, optional
         Fine over coarse structure of the field (`msc_vision.imaging.quality`), where it could be read.
+    modality : str, optional
+        What the manifest says, such as ``phase contrast``.
     """
     limits = settings or ContaminationSettings()
     if figures is None:
         return ContaminationFinding("not assessable", (), (), "The size of a pixel is not known.")
+    if foreign := _foreign(figures, modality, limits):
+        return ContaminationFinding("not assessable", (), (), foreign)
     hidden = _hidden(figures, focus_ratio, limits)
+    unsure = _unsure(figures, modality, limits)
     signs = (
         _haze(figures, hidden, limits),
         _dots(figures, hidden, limits),
-        _budding(figures, hidden, limits),
+        _budding(figures, _hidden_fine(figures, focus_ratio, limits), limits),
         _filaments(figures, limits),
     )
     shown = tuple(sign.name for sign in signs if sign.outcome == "suspect")
@@ -363,24 +415,65 @@ def visual_signs(
     places = tuple(place for place in figures.places if place.sign in shown)
     if shown:
         return ContaminationFinding("suspect", signs, places, " ".join(s.reason for s in signs if s.name in shown))
-    if unseen:
-        why = " ".join(dict.fromkeys(sign.reason for sign in unseen))
-        names = ", ".join(sign.name for sign in unseen)
+    if unsure or unseen:
+        why = " ".join(dict.fromkeys([*filter(None, [unsure]), *(sign.reason for sign in unseen)]))
+        names = ", ".join(sign.name for sign in (signs if unsure else unseen))
         return ContaminationFinding("not assessable", signs, (), f"Not assessed: {names}. {why}")
     return ContaminationFinding("no visual sign", signs, (), "No visual sign of contamination in this field.")
 
 
+def _foreign(figures: BackgroundFigures, modality: str | None, limits: ContaminationSettings) -> str:
+    """Return why a picture is none of positive phase contrast, "" where nothing speaks against it."""
+    if modality is not None and not _says_phase_contrast(modality):
+        return f"Signs are known in positive phase contrast only; the manifest says {modality}."
+    if _shows_few_cells(figures, limits):
+        return ""
+    known = "Signs are known in positive phase contrast only: here"
+    if figures.cell_step_percent > limits.cell_step_percent_max:
+        return f"{known} cells are not darker than their rims ({figures.cell_step_percent:.1f} %)."
+    if figures.cell_halo_percent < limits.cell_halo_percent_min:
+        return f"{known} cells have dark rims ({figures.cell_halo_percent:.1f} %)."
+    if figures.cell_lean > limits.cell_lean_max:
+        return f"{known} cells are bright on one side and dark on the other ({figures.cell_lean:.2f})."
+    return ""
+
+
+def _unsure(figures: BackgroundFigures, modality: str | None, limits: ContaminationSettings) -> str:
+    """Return why the absence of signs says nothing: neither cells nor the manifest tell the contrast."""
+    if modality is None and _shows_few_cells(figures, limits):
+        return "Neither edges of cells nor the manifest tell that this is positive phase contrast."
+    return ""
+
+
+def _shows_few_cells(figures: BackgroundFigures, limits: ContaminationSettings) -> bool:
+    return figures.cells_mm2 < limits.cells_mm2_min or not math.isfinite(figures.cell_step_percent)
+
+
+def _says_phase_contrast(modality: str) -> bool:
+    words = "".join(letter if letter.isalpha() else " " for letter in modality.lower()).split()
+    return any(word.startswith("phase") for word in words) and "negative" not in words
+
+
 def _hidden(figures: BackgroundFigures, focus_ratio: float | None, limits: ContaminationSettings) -> str:
-    """Return what hides every small sign, "" if nothing does."""
-    if figures.pixel_size_um > limits.pixel_size_max_um:
-        return f"Pixels of {figures.pixel_size_um:.2f} µm are too coarse (limit {limits.pixel_size_max_um:g} µm)."
-    if focus_ratio is not None and focus_ratio < limits.focus_ratio_min:
-        return f"The field is too blurred (focus {focus_ratio:.2f}, limit {limits.focus_ratio_min:g})."
+    """Return what hides signs on bare surface, "" if nothing does."""
+    if hidden := _hidden_fine(figures, focus_ratio, limits):
+        return hidden
     if figures.bare_percent < limits.bare_percent_min or figures.bare_mm2 < limits.bare_mm2_min:
         return (
             f"Too little bare surface: {figures.bare_percent:.1f} %, {figures.bare_mm2:.3f} mm² (limits"
             f" {limits.bare_percent_min:g} %, {limits.bare_mm2_min:g} mm²)."
         )
+    return ""
+
+
+def _hidden_fine(figures: BackgroundFigures, focus_ratio: float | None, limits: ContaminationSettings) -> str:
+    """Return what hides every small sign, on cells too."""
+    if figures.pixel_size_um > limits.pixel_size_max_um:
+        return f"Pixels of {figures.pixel_size_um:.2f} µm are too coarse (limit {limits.pixel_size_max_um:g} µm)."
+    if focus_ratio is not None and focus_ratio < limits.focus_ratio_min:
+        return f"The field is too blurred (focus {focus_ratio:.2f}, limit {limits.focus_ratio_min:g})."
+    if figures.judged_mm2 < limits.judged_mm2_min:
+        return f"Only {figures.judged_mm2:.3f} mm² can be judged."
     return ""
 
 
@@ -411,6 +504,8 @@ def _dots(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings
 
 
 def _budding(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings) -> Sign:
+    if not hidden and figures.bare_percent < limits.body_bare_percent_min:
+        hidden = f"Cells cover all but {figures.bare_percent:.1f} %, and hide yeast."
     more = "" if figures.n_bodies >= limits.n_bodies_min else "Too few bodies for"
     return _sign("budding", figures.bodies_per_mm2, limits.bodies_per_mm2_min, "per mm²", hidden, more=more)
 
