@@ -29,7 +29,8 @@ UNEVEN_WINDOWS_UM = (15.0, 30.0, 60.0)
 GRAIN_WINDOWS_UM = (15.0, 35.0)
 _LOCAL_UM = 15.0
 _DIRECTION_UM = 20.0
-REACH_UM = 0.5 * (BACKGROUND_UM + max(MEAN_WINDOWS_UM)) + 4 * GRID_UM
+RAYS_UM = (35.0, 70.0)
+REACH_UM = 0.5 * BACKGROUND_UM + max(0.5 * max(MEAN_WINDOWS_UM), *RAYS_UM) + 4 * GRID_UM
 """How far away something can lie and still count."""
 
 SIGNS = (
@@ -39,11 +40,13 @@ SIGNS = (
     *(f"grain {window:g}" for window in GRAIN_WINDOWS_UM),
     "direction",
     *(f"fine grain {window:g}" for window in GRAIN_WINDOWS_UM),
+    *(f"enclosed by {rim} {ray:g}" for rim in ("bright", "grain") for ray in RAYS_UM),
 )
 """What is weighed, with the width of its window in µm."""
 
 _CONTRAST_STEPS = 2048
 _CONTRAST_MOST = 2047
+_GRAIN_STEPS = 16384
 
 
 def places_side_px(working_um: float) -> int:
@@ -75,11 +78,13 @@ def aggregate_signs(working: NDArray[np.uint16], maps: NDArray[np.uint8], workin
     side = places_side_px(working_um)
     place_um = side * working_um
     grey = places(working, side)
+    contrast, grain = _contrast(grey, place_um), _fine_grain(working, grey, side, place_um)
     signs = np.empty((len(SIGNS), *grey.shape), np.float32)
     found = chain(
         _map_signs((places(plane, side) for plane in maps), place_um),
-        _grey_signs(grey, place_um),
-        _grain_signs(working, grey, side, place_um),
+        _grey_signs(contrast, place_um),
+        _grain_signs(grain, place_um),
+        _enclosed_signs(contrast.astype(np.int16), grain, place_um),
     )
     for sign, values in zip(signs, found, strict=True):
         np.rint(values, out=values)
@@ -101,8 +106,7 @@ def _map_signs(planes: Iterable[NDArray[np.generic]], place_um: float) -> Iterat
             yield np.sqrt(total.astype(np.float32) * np.float32(SIGN_MOST**2 / (255 * n)))
 
 
-def _grey_signs(grey: NDArray[np.generic], place_um: float) -> Iterator[NDArray[np.float32]]:
-    contrast = _contrast(grey, place_um)
+def _grey_signs(contrast: NDArray[np.int32], place_um: float) -> Iterator[NDArray[np.float32]]:
     for window_um in MEAN_WINDOWS_UM:
         total, n = _sum(contrast, window_um, place_um)
         yield total.astype(np.float32) * np.float32(2.0 * SIGN_MOST / (n * _CONTRAST_STEPS))
@@ -147,17 +151,44 @@ def _contrast(grey: NDArray[np.generic], place_um: float) -> NDArray[np.int32]:
     return np.clip(np.rint(ratio), -_CONTRAST_MOST, _CONTRAST_MOST).astype(np.int32)
 
 
-def _grain_signs(
+def _fine_grain(
     working: NDArray[np.uint16], grey: NDArray[np.generic], side: int, place_um: float
-) -> Iterator[NDArray[np.float32]]:
-    """Return how uneven the picture is at the finest scale."""
+) -> NDArray[np.int16]:
+    """Return how uneven the picture is at the finest scale, over the grey of the surroundings, in steps of 1/16384."""
     smooth = cv2.boxFilter(working, cv2.CV_16U, (5, 5), borderType=cv2.BORDER_REFLECT_101)
-    difference = places(cv2.absdiff(working, smooth), side)
-    around, n_around = _sum(grey, BACKGROUND_UM, place_um)
+    difference = places(cv2.absdiff(working, smooth), side).astype(np.float32)
+    around, n = _sum(grey, BACKGROUND_UM, place_um)
+    share = difference * np.float32(n * _GRAIN_STEPS) / (around.astype(np.float32) + 1)
+    return np.minimum(np.rint(share), _GRAIN_STEPS - 1).astype(np.int16)
+
+
+def _grain_signs(grain: NDArray[np.int16], place_um: float) -> Iterator[NDArray[np.float32]]:
     for window_um in GRAIN_WINDOWS_UM:
-        total, n = _sum(difference, window_um, place_um)
-        share = total.astype(np.float32) * np.float32(n_around / n) / (around.astype(np.float32) + 1)
-        yield np.sqrt(share) * np.float32(SIGN_MOST / math.sqrt(0.25))
+        total, n = _sum(grain, window_um, place_um)
+        yield np.sqrt(total.astype(np.float32) * np.float32(4 * SIGN_MOST**2 / (n * _GRAIN_STEPS)))
+
+
+def _enclosed_signs(
+    bright: NDArray[np.int16], grain: NDArray[np.int16], place_um: float
+) -> Iterator[NDArray[np.float32]]:
+    """Return how strong the weakest side of a rim around a place is, looking out in eight directions."""
+    for ray_um in RAYS_UM:
+        yield _weakest_side(bright, round(ray_um / place_um)) * np.float32(2.0 * SIGN_MOST / _CONTRAST_STEPS)
+    for ray_um in RAYS_UM:
+        strength = np.maximum(_weakest_side(grain, round(ray_um / place_um)), 0)
+        yield np.sqrt(strength * np.float32(4 * SIGN_MOST**2 / _GRAIN_STEPS))
+
+
+def _weakest_side(plane: NDArray[np.int16], n: int) -> NDArray[np.float32]:
+    """Return the least, over eight directions, of the most along a ray of so many places."""
+    line, slope = np.ones((1, n), np.uint8), np.eye(n, dtype=np.uint8)
+    rays = [(line, (0, 0)), (line, (n - 1, 0)), (line.T, (0, 0)), (line.T, (0, n - 1))]
+    rays += [(slope, (0, 0)), (slope, (n - 1, n - 1)), (slope[:, ::-1], (0, n - 1)), (slope[:, ::-1], (n - 1, 0))]
+    weakest = np.full(plane.shape, np.iinfo(np.int16).max, np.int16)
+    for kernel, anchor in rays:
+        most = cv2.dilate(plane, np.ascontiguousarray(kernel), anchor=anchor, borderType=cv2.BORDER_REPLICATE)
+        np.minimum(weakest, most, out=weakest)
+    return weakest.astype(np.float32)
 
 
 def weigh(signs: NDArray[np.float32]) -> Grid:

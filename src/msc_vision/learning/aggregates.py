@@ -59,6 +59,8 @@ _WITHOUT: tuple[Mapping[str, Mapping[str, Any]], ...] = (
     {"contamination": {"kind": "filaments", "amount": 0.4}},
 )
 """What may be taken for an aggregate and is none."""
+_STRIKING, _STRIKING_FROM = ("obscured 20", "brightness 15"), 36
+"""Signs, and from where on they are strong: the walls of bubbles are rare, and the likeliest to be mistaken."""
 _HELD_OUT_EVERY = 5
 _LARGEST_WEIGHT = 200.0
 _SIGN_SCALE = 64.0
@@ -77,11 +79,12 @@ class FitSettings(BaseModel):
     n_fields: int = Field(700, ge=10, description="half of them with aggregates")
     side_px: int = Field(640, ge=256)
     model: str = "culture-3"
-    hidden: int = Field(24, ge=1, le=64)
-    epochs: int = Field(40, ge=1)
+    hidden: int = Field(40, ge=1, le=64)
+    epochs: int = Field(20, ge=1)
     places_per_aggregate: int = Field(200, ge=1, description="at most, so that large ones do not decide alone")
     places_around: int = Field(2000, ge=1, description="of a field with aggregates, outside them")
     places_without: int = Field(4000, ge=1, description="of a field without")
+    places_striking: int = Field(3000, ge=0, description="and outside aggregates where much is bright, dark or hidden")
 
 
 class SeenField(NamedTuple):
@@ -174,6 +177,8 @@ def examples_of(seen: SeenField, number: int, settings: FitSettings) -> Examples
     wanted = [settings.places_around if seen.truth.any() else settings.places_without]
     wanted += [settings.places_per_aggregate] * int(parts.max())
     chosen = [_some(np.flatnonzero(owner.ravel() == i), n, rng) for i, n in enumerate(wanted)]
+    striking = np.abs(signs[[SIGNS.index(name) for name in _STRIKING]]).max(axis=0) > _STRIKING_FROM
+    chosen.append(_some(np.flatnonzero(striking & (owner == 0)), settings.places_striking, rng))
     at = np.concatenate(chosen)
     return Examples(
         signs.reshape(len(signs), -1)[:, at].T.astype(np.int8),
@@ -240,8 +245,8 @@ def fit(examples: Examples, settings: FitSettings) -> tuple[AggregateNet, float]
     learner = MLPClassifier(
         (settings.hidden,),
         max_iter=settings.epochs,
-        batch_size=500,
-        learning_rate_init=2e-3,
+        batch_size=1000,
+        learning_rate_init=3e-3,
         alpha=1e-4,
         tol=0.0,
         n_iter_no_change=settings.epochs,
