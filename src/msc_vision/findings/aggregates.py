@@ -73,7 +73,7 @@ class AggregateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     evidence_from: int = Field(0, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
-    mean_evidence_from: float = Field(44.0, ge=-127, le=127, description="of an aggregate, on average")
+    mean_evidence_from: float = Field(36.0, ge=-127, le=127, description="of an aggregate, on average")
     close_um: float = Field(16.0, ge=0, le=40, description="gaps narrower than this are closed")
     open_um: float = Field(24.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
     smallest_diameter_um: float = Field(
