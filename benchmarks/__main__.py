@@ -37,6 +37,7 @@ PARTS: Mapping[str, Part] = {
     "cultures": Part("cultures", NETWORK),
     "calibration": Part("calibration", NETWORK),
     "precision": Part("precision", NETWORK),
+    "aggregates": Part("aggregates", NETWORK),
     "network-speed": Part("network_speed", NETWORK),
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from benchmarks.setup import Setup
 from benchmarks.tables import Figure, Section, at_least, at_most, table
 from msc_vision.batch.field import FieldTask, score_field
-from msc_vision.batch.network_field import NetworkField
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.batch.plan import available_cores
-from msc_vision.findings.aggregates import AggregateSettings, FieldScale, find_aggregates
+from msc_vision.io.labels import read_aggregates, read_meta
 from msc_vision.records import ManifestRow
 from msc_vision.synth import FieldSettings, render_field
 from msc_vision.synth.vessel import write_image
@@ -43,7 +42,7 @@ INTRO = """Fields of {side} x {side} pixels in phase contrast with 6 to 20 aggre
 and {n_free} fields without any, with debris, dead and dividing cells, dust, bubbles and scratches. A found aggregate is
 right if it and a connected part of the truth overlap by half of their union; parts of the truth below {least:g}
 µm are not asked
-for. The weights of the evidence were fitted to other fields of the same simulator."""
+for. The weights of the evidence were fitted to other fields of the same simulator. {n_refused} fields were refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +74,11 @@ def measure(setup: Setup) -> Section:
     wanted = _wanted(is_trial=setup.is_trial)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(available_cores(), mp_context=context) as pool:
-        counted = [c for c in pool.map(_count_one, wanted, [recipe] * len(wanted)) if c is not None]
+        looked = list(pool.map(_count_one, wanted, [recipe] * len(wanted)))
+    counted = [c for c in looked if c is not None]
     free = [c for c in counted if c.wanted.compactness is None]
     some = [c for c in counted if c.wanted.compactness is not None]
-    intro = INTRO.format(side=SIDE_PX, n_free=len(free), least=SMALLEST_UM)
+    intro = INTRO.format(side=SIDE_PX, n_free=len(free), least=SMALLEST_UM, n_refused=len(looked) - len(counted))
     by_cover = [(f"{cover} %", *_cells([c for c in some if c.wanted.cover == cover])) for cover in COVERS]
     by_kind = [(f"{kind:g}", *_cells([c for c in some if c.wanted.compactness == kind])) for kind in COMPACT]
     header = ("precision", "recall", "median diameter error", "aggregates")
@@ -105,16 +105,13 @@ def _count_one(wanted: Wanted, recipe: Pipeline) -> Counted | None:
     rng = np.random.Generator(np.random.PCG64([SEED, wanted.cover, kind + 1, wanted.fault, wanted.number]))
     settings = _field(wanted, rng)
     drawn = render_field(settings, int(rng.integers(2**31)))
-    seen = _look(drawn.image, settings.pixel_size_um, recipe)
+    seen = _found(drawn.image, settings.pixel_size_um, recipe)
     if seen is None:
         return None
-    working, maps, judged = seen
-    factor = round(drawn.image.shape[0] / working.shape[0])
-    working_um = settings.pixel_size_um * factor
-    scale = FieldScale(working.shape, drawn.image.shape, factor, working_um, settings.pixel_size_um)
-    labels = find_aggregates(working, maps, judged, scale, AggregateSettings())[1]
-    truth = drawn.aggregates[factor // 2 :: factor, factor // 2 :: factor][: working.shape[0], : working.shape[1]]
-    return compared(wanted, truth, labels, working_um)
+    labels, factor = seen
+    truth = drawn.aggregates[factor // 2 :: factor, factor // 2 :: factor]
+    height, width = truth.shape  # a last row of working pixels may stand for few native ones
+    return compared(wanted, truth, labels[:height, :width], settings.pixel_size_um * factor)
 
 
 def _field(wanted: Wanted, rng: np.random.Generator) -> FieldSettings:
@@ -136,29 +133,16 @@ def _field(wanted: Wanted, rng: np.random.Generator) -> FieldSettings:
     return changed(changed(plain, {"cells": cells}), FREE[wanted.fault])
 
 
-def _look(
+def _found(
     image: NDArray[np.uint8 | np.uint16], pixel_size_um: float, recipe: Pipeline
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]] | None:
-    """Return working pixels, maps and what can be judged, as a run sees them."""
-    kept: list[tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]]] = []
-    look_whole = NetworkField.look_whole
-
-    def keep(self, native, working, judged, contrast):  # type: ignore[no-untyped-def]
-        look = look_whole(self, native, working, judged, contrast)
-        if look.masks is not None:
-            kept.append((working, look.masks.maps, look.masks.judged))
-        return look
-
-    NetworkField.look_whole = keep  # type: ignore[method-assign]
-    try:
-        with tempfile.TemporaryDirectory(prefix="msc-vision-bench-") as folder:
-            path = Path(folder) / "field.ome.tif"
-            write_image(path, image, pixel_size_um, "ome-tiff")
-            row = ManifestRow(str(path), "V", "t-75", 1, pixel_size_um=pixel_size_um)
-            score_field(FieldTask("field", path, row, recipe, None, None))
-    finally:
-        NetworkField.look_whole = look_whole  # type: ignore[method-assign]
-    return kept[0] if kept else None
+) -> tuple[NDArray[np.int32], int] | None:
+    """Return the aggregates that a run writes, and how many native pixels a side a working pixel has."""
+    with tempfile.TemporaryDirectory(prefix="msc-vision-bench-") as folder:
+        path, store = Path(folder) / "field.ome.tif", Path(folder) / "field.ome.zarr"
+        write_image(path, image, pixel_size_um, "ome-tiff")
+        row = ManifestRow(str(path), "V", "t-75", 1, pixel_size_um=pixel_size_um)
+        score_field(FieldTask("field", path, row, recipe, store, None))
+        return (read_aggregates(store), read_meta(store).factor) if store.is_dir() else None
 
 
 def compared(wanted: Wanted, truth: NDArray[np.uint8], labels: NDArray[np.int32], working_um: float) -> Counted:

@@ -1,35 +1,52 @@
 """How far each place looks like the inside of an aggregate, by the network's maps and the grey values around it.
 
 The network's own map of aggregates is hardly ever sure. What it says of foreground, cores and obscured surface, at
-three sizes, and how bright and how uneven the picture is there, tell more. A net of one hidden layer weighs them. All
+several sizes, and how bright and how uneven the picture is there, tell more. A net of one hidden layer weighs them. All
 of it is computed with whole numbers, so a place gets the same answer however the field was cut into tiles.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.findings.aggregate_weights import BIAS_IN, BIAS_OUT, SHIFT, WEIGHTS_IN, WEIGHTS_OUT
+from msc_vision.findings.aggregate_weights import SIGN_MOST, shipped_net
 from msc_vision.records import Region
+from msc_vision.segmentation.network.maps import MAPS
 
 Grid = NDArray[np.uint8]
 
-GRID_UM = 4.0
+GRID_UM = 5.0
 """Side of the places that are judged, near enough: a whole number of working pixels."""
-MAP_WINDOWS_UM = (8.0, 20.0, 45.0)
+MAP_WINDOWS_UM = (0.0, 20.0, 45.0)
+"""Widths around a place; 0 is the place alone."""
 BACKGROUND_UM = 200.0
-MEAN_WINDOWS_UM = (6.0, 14.0, 30.0, 60.0)
-UNEVEN_WINDOWS_UM = (8.0, 20.0, 45.0)
-GRAIN_WINDOWS_UM = (14.0, 30.0)
-REACH_UM = 0.5 * (BACKGROUND_UM + max(MEAN_WINDOWS_UM)) + 4 * GRID_UM
+MEAN_WINDOWS_UM = (0.0, 15.0, 30.0, 60.0)
+UNEVEN_WINDOWS_UM = (15.0, 30.0, 60.0)
+GRAIN_WINDOWS_UM = (15.0, 35.0)
+_LOCAL_UM = 15.0
+_DIRECTION_UM = 20.0
+RAYS_UM = (35.0, 70.0)
+REACH_UM = 0.5 * BACKGROUND_UM + max(0.5 * max(MEAN_WINDOWS_UM), *RAYS_UM) + 4 * GRID_UM
 """How far away something can lie and still count."""
 
-_TOP = 127
+SIGNS = (
+    *(f"{name} {window:g}" for name in MAPS for window in MAP_WINDOWS_UM),
+    *(f"brightness {window:g}" for window in MEAN_WINDOWS_UM),
+    *(f"unevenness {window:g}" for window in UNEVEN_WINDOWS_UM),
+    *(f"grain {window:g}" for window in GRAIN_WINDOWS_UM),
+    "direction",
+    *(f"fine grain {window:g}" for window in GRAIN_WINDOWS_UM),
+    *(f"enclosed by {rim} {ray:g}" for rim in ("bright", "grain") for ray in RAYS_UM),
+)
+"""What is weighed, with the width of its window in µm."""
+
 _CONTRAST_STEPS = 2048
-_CONTRAST_MOST = 4095
+_CONTRAST_MOST = 2047
+_GRAIN_STEPS = 16384
 
 
 def places_side_px(working_um: float) -> int:
@@ -60,102 +77,123 @@ def aggregate_signs(working: NDArray[np.uint16], maps: NDArray[np.uint8], workin
     """
     side = places_side_px(working_um)
     place_um = side * working_um
-    planes = [places(plane, side) for plane in maps]
     grey = places(working, side)
-    signs = [*_map_signs(planes, place_um), *_grey_signs(grey, place_um), *_grain_signs(working, side, place_um)]
-    return np.stack(signs)
-
-
-def _width(window_um: float, place_um: float) -> int:
-    return 2 * max(1, round(0.5 * window_um / place_um)) + 1
+    contrast, grain = _contrast(grey, place_um), _fine_grain(working, grey, side, place_um)
+    signs = np.empty((len(SIGNS), *grey.shape), np.float32)
+    found = chain(
+        _map_signs((places(plane, side) for plane in maps), place_um),
+        _grey_signs(contrast, place_um),
+        _grain_signs(grain, place_um),
+        _enclosed_signs(contrast.astype(np.int16), grain, place_um),
+    )
+    for sign, values in zip(signs, found, strict=True):
+        np.rint(values, out=values)
+        np.clip(values, -SIGN_MOST, SIGN_MOST, out=sign)
+    return signs
 
 
 def _sum(plane: NDArray[np.generic], window_um: float, place_um: float) -> tuple[NDArray[np.int32], int]:
     """Return the sum over a square window, and how many places that has."""
-    width = _width(window_um, place_um)
+    width = 2 * round(0.5 * window_um / place_um) + 1
     total = cv2.boxFilter(plane, cv2.CV_32S, (width, width), normalize=False, borderType=cv2.BORDER_REFLECT_101)
     return total, width * width
 
 
-def _rounded(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.clip(np.rint(values, out=values), -_TOP, _TOP, out=values)
-
-
-def _map_signs(planes: list[NDArray[np.generic]], place_um: float) -> Iterator[NDArray[np.float32]]:
+def _map_signs(planes: Iterable[NDArray[np.generic]], place_um: float) -> Iterator[NDArray[np.float32]]:
     for plane in planes:
         for window_um in MAP_WINDOWS_UM:
             total, n = _sum(plane, window_um, place_um)
-            yield _rounded(np.sqrt(total.astype(np.float32)) * np.float32(_TOP / math.sqrt(255 * n)))
+            yield np.sqrt(total.astype(np.float32) * np.float32(SIGN_MOST**2 / (255 * n)))
 
 
-def _grey_signs(grey: NDArray[np.generic], place_um: float) -> Iterator[NDArray[np.float32]]:
-    contrast = _contrast(grey, BACKGROUND_UM, place_um)
+def _grey_signs(contrast: NDArray[np.int32], place_um: float) -> Iterator[NDArray[np.float32]]:
     for window_um in MEAN_WINDOWS_UM:
         total, n = _sum(contrast, window_um, place_um)
-        yield _rounded(total.astype(np.float32) * np.float32(2.0 * _TOP / (n * _CONTRAST_STEPS)))
+        yield total.astype(np.float32) * np.float32(2.0 * SIGN_MOST / (n * _CONTRAST_STEPS))
     squares = contrast * contrast
     for window_um in UNEVEN_WINDOWS_UM:
         total, n = _sum(contrast, window_um, place_um)
         square, _ = _sum(squares, window_um, place_um)
         variance = square.astype(np.float64) / n - (total.astype(np.float64) / n) ** 2
         yield _spread_sign(variance.astype(np.float32))
-    local = contrast - _sum(contrast, 8.0, place_um)[0] // _sum(contrast, 8.0, place_um)[1]
+    total, n = _sum(contrast, _LOCAL_UM, place_um)
+    local = contrast - total // n
     local *= local
     for window_um in GRAIN_WINDOWS_UM:
         total, n = _sum(local, window_um, place_um)
         yield _spread_sign(total.astype(np.float32) * np.float32(1 / n))
-    across, down = (cv2.Sobel(contrast.astype(np.int16), cv2.CV_16S, *way).astype(np.int32) for way in ((1, 0), (0, 1)))
-    xx, yy, xy = (_sum(product >> 4, 20.0, place_um)[0] for product in (across * across, down * down, across * down))
-    strength = (xx + yy).astype(np.float64) + 1
-    yield _rounded(
-        (np.sqrt((xx - yy).astype(np.float64) ** 2 + 4 * xy.astype(np.float64) ** 2) * (_TOP / strength)).astype(
-            np.float32
-        )
+    yield _direction_sign(contrast, place_um)
+
+
+def _direction_sign(contrast: NDArray[np.int32], place_um: float) -> NDArray[np.float32]:
+    """Return how far the edges around a place share one direction, 127 for all of them."""
+    steps = contrast.astype(np.int16)
+    across, down = (cv2.Sobel(steps, cv2.CV_16S, *way).astype(np.int32) for way in ((1, 0), (0, 1)))
+    xx, yy, xy = (
+        _sum(product >> 4, _DIRECTION_UM, place_um)[0].astype(np.float32)
+        for product in (across * across, down * down, across * down)
     )
+    difference = xx - yy
+    return np.sqrt(difference * difference + 4 * xy * xy) * np.float32(SIGN_MOST) / (xx + yy + 1)
 
 
 def _spread_sign(variance: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the fourth root of a variance in steps of contrast, 127 for a spread of one half."""
     spread = np.sqrt(np.sqrt(np.maximum(variance, 0, out=variance), out=variance), out=variance)
-    return _rounded(spread * np.float32(_TOP / math.sqrt(0.5 * _CONTRAST_STEPS)))
+    return spread * np.float32(SIGN_MOST / math.sqrt(0.5 * _CONTRAST_STEPS))
 
 
-def _contrast(grey: NDArray[np.generic], window_um: float, place_um: float) -> NDArray[np.int32]:
+def _contrast(grey: NDArray[np.generic], place_um: float) -> NDArray[np.int32]:
     """Return the grey value over that of the surroundings, less 1, in steps of 1/2048."""
-    total, n = _sum(grey, window_um, place_um)
+    total, n = _sum(grey, BACKGROUND_UM, place_um)
     ratio = grey.astype(np.float32) * np.float32(n * _CONTRAST_STEPS) / (total.astype(np.float32) + 1)
     ratio -= _CONTRAST_STEPS
-    return np.clip(np.rint(ratio), -_CONTRAST_MOST // 2, _CONTRAST_MOST // 2).astype(np.int32)
+    return np.clip(np.rint(ratio), -_CONTRAST_MOST, _CONTRAST_MOST).astype(np.int32)
 
 
-def _grain_signs(working: NDArray[np.uint16], side: int, place_um: float) -> Iterator[NDArray[np.float32]]:
-    """Return how uneven the picture is at the finest scale."""
+def _fine_grain(
+    working: NDArray[np.uint16], grey: NDArray[np.generic], side: int, place_um: float
+) -> NDArray[np.int16]:
+    """Return how uneven the picture is at the finest scale, over the grey of the surroundings, in steps of 1/16384."""
     smooth = cv2.boxFilter(working, cv2.CV_16U, (5, 5), borderType=cv2.BORDER_REFLECT_101)
-    difference = places(cv2.absdiff(working, smooth), side)
-    around, n_around = _sum(places(working, side), BACKGROUND_UM, place_um)
+    difference = places(cv2.absdiff(working, smooth), side).astype(np.float32)
+    around, n = _sum(grey, BACKGROUND_UM, place_um)
+    share = difference * np.float32(n * _GRAIN_STEPS) / (around.astype(np.float32) + 1)
+    return np.minimum(np.rint(share), _GRAIN_STEPS - 1).astype(np.int16)
+
+
+def _grain_signs(grain: NDArray[np.int16], place_um: float) -> Iterator[NDArray[np.float32]]:
     for window_um in GRAIN_WINDOWS_UM:
-        total, n = _sum(difference, window_um, place_um)
-        share = total.astype(np.float32) * np.float32(n_around / n) / (around.astype(np.float32) + 1)
-        yield _rounded(np.sqrt(share) * np.float32(_TOP / math.sqrt(0.25)))
+        total, n = _sum(grain, window_um, place_um)
+        yield np.sqrt(total.astype(np.float32) * np.float32(4 * SIGN_MOST**2 / (n * _GRAIN_STEPS)))
+
+
+def _enclosed_signs(
+    bright: NDArray[np.int16], grain: NDArray[np.int16], place_um: float
+) -> Iterator[NDArray[np.float32]]:
+    """Return how strong the weakest side of a rim around a place is, looking out in eight directions."""
+    for ray_um in RAYS_UM:
+        yield _weakest_side(bright, round(ray_um / place_um)) * np.float32(2.0 * SIGN_MOST / _CONTRAST_STEPS)
+    for ray_um in RAYS_UM:
+        strength = np.maximum(_weakest_side(grain, round(ray_um / place_um)), 0)
+        yield np.sqrt(strength * np.float32(4 * SIGN_MOST**2 / _GRAIN_STEPS))
+
+
+def _weakest_side(plane: NDArray[np.int16], n: int) -> NDArray[np.float32]:
+    """Return the least, over eight directions, of the most along a ray of so many places."""
+    line, slope = np.ones((1, n), np.uint8), np.eye(n, dtype=np.uint8)
+    rays = [(line, (0, 0)), (line, (n - 1, 0)), (line.T, (0, 0)), (line.T, (0, n - 1))]
+    rays += [(slope, (0, 0)), (slope, (n - 1, n - 1)), (slope[:, ::-1], (0, n - 1)), (slope[:, ::-1], (n - 1, 0))]
+    weakest = np.full(plane.shape, np.iinfo(np.int16).max, np.int16)
+    for kernel, anchor in rays:
+        most = cv2.dilate(plane, np.ascontiguousarray(kernel), anchor=anchor, borderType=cv2.BORDER_REPLICATE)
+        np.minimum(weakest, most, out=weakest)
+    return weakest.astype(np.float32)
 
 
 def weigh(signs: NDArray[np.float32]) -> Grid:
-    """Return 128 plus 16 times the logarithm of the odds that a place lies in an aggregate, (Y, X) uint8.
-
-    Parameters
-    ----------
-    signs : (signs, Y, X) float32 array
-        Whole numbers from -127 to 127; their weights are whole numbers too, so sums are exact in any order.
-    """
-    flat = signs.reshape(len(signs), -1)
-    hidden = np.array(WEIGHTS_IN, np.float32).T @ flat
-    hidden += np.array(BIAS_IN, np.float32)[:, None]
-    np.maximum(hidden, 0, out=hidden)
-    np.floor(hidden * np.float32(1 / 2 ** SHIFT[0]), out=hidden)
-    np.minimum(hidden, 2047, out=hidden)
-    answer = np.array(WEIGHTS_OUT, np.float32) @ hidden
-    answer = np.floor((answer + np.float32(BIAS_OUT)) * np.float32(1 / 2 ** SHIFT[1]))
-    return np.clip(answer + 128, 0, 255).astype(np.uint8).reshape(signs.shape[1:])
+    """Return what the shipped net makes of signs: 128 plus 16 times the logarithm of the odds, (Y, X) uint8."""
+    return shipped_net().weigh(signs)
 
 
 def aligned(around: Region, side_px: int) -> Region:

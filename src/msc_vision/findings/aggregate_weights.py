@@ -1,69 +1,149 @@
-"""Weights of the net that tells the inside of aggregates, fitted to synthetic cultures; whole numbers.
+"""The small net that tells the inside of aggregates: its weights are whole numbers in a data file, checked when read.
 
-A fifth of 80 drawn fields with and 120 without aggregates was kept back to choose the limits in `AggregateSettings`.
-Numbers were found by a fit and never edited by hand.
+`msc_vision.learning.aggregates` fits and writes them; they are never edited by hand.
 """
 
-WEIGHTS_IN = (
-    (7, 26, 16, 0, -16, 30, -2, 55, 0, 0, -71, -6, 0, 42, 3, -11, -43, 29, 47, -16, 24, -59, 35, 62),
-    (-6, 12, -34, 0, 0, 13, -11, 36, 0, 0, -49, 5, 0, -14, 19, 55, -9, -15, 31, -26, 0, -59, 17, -18),
-    (16, 33, -90, 0, -47, 81, 117, -64, 0, 0, 92, -25, 0, -17, 33, 86, -91, 54, 109, -3, -82, -82, 6, 66),
-    (-1, 45, 87, 0, 46, -40, -17, -33, 0, 0, -9, 40, 0, -36, -52, -26, 13, 9, -200, 14, -2, 10, -9, -175),
-    (21, -4, 62, 0, 66, 9, 77, 10, 0, 0, -8, -12, 0, 0, -25, 86, -9, -25, -84, -1, 65, -16, 2, -83),
-    (76, -15, -14, 0, -129, 186, 154, 92, 0, 0, -28, -139, 0, -82, 59, 200, -143, 137, 96, 43, -88, -90, -98, 112),
-    (-7, -6, -27, 0, 142, 8, -89, 43, 0, 0, -197, -13, 0, -1, 4, -84, 61, -99, -70, 15, 133, -2, 38, -102),
-    (-25, -22, -39, 0, 6, -40, 58, 15, 0, 0, -94, -85, 0, 13, 0, -14, 31, -25, -22, 42, 37, -12, 20, -55),
-    (5, -21, 13, 0, 95, -74, -97, -133, 0, 0, 9, 43, 0, -33, -11, -56, 16, -52, -54, -3, 103, -98, 11, -68),
-    (-8, 35, -57, 0, -114, 144, 95, 31, 0, 0, 117, 154, 0, -50, 49, 88, -24, 99, -22, -39, -159, 97, 51, 95),
-    (69, -44, -18, 0, 56, -18, -1, 31, 0, 0, 72, 200, 0, -7, 41, -42, 79, 43, -17, 17, -19, 200, 78, 11),
-    (200, -101, -9, 0, 58, -84, -17, -200, 0, 0, 200, 182, 0, 200, -15, -25, 16, -139, -173, 200, 45, 103, 150, -163),
-    (-74, 30, -54, 0, -152, 129, 194, 38, 0, 0, 42, -34, 0, 73, 28, 136, 40, 105, 1, -1, -200, -37, 114, 104),
-    (-70, -61, -16, 0, -98, 78, 141, 19, 0, 0, 65, -31, 0, -20, 8, 116, 94, 42, -55, 2, -196, 7, 154, 79),
-    (4, -155, 8, 0, 62, -96, -57, -140, 0, 0, 128, 71, 0, -93, -17, -87, 185, -74, -140, -56, -29, 31, 200, -47),
-    (121, 60, -159, 0, 110, -38, 3, -2, 0, 0, -146, -62, 0, -4, -35, -60, -53, 89, 31, -49, 93, 14, 60, 150),
-    (-28, 181, -200, 0, -36, 49, 45, 149, 0, 0, -102, -48, 0, 74, -76, 43, -151, 200, 183, 98, -36, 124, -47, 200),
-    (-61, 70, -110, 0, 200, -200, -200, 76, 0, 0, 194, 174, 0, 93, -200, -185, 22, -186, -96, -34, 192, 113, 99, -171),
-    (-3, -11, -60, 0, 54, -34, 19, -4, 0, 0, 57, -62, 0, -19, -6, 5, 13, -4, -5, -26, 41, 9, 19, -79),
-    (-46, 31, -4, 0, -39, 21, 37, -4, 0, 0, -20, -17, 0, 11, 2, 44, -15, 38, -54, -37, 61, -51, 6, -39),
-    (-84, -40, 26, 0, -72, 39, 51, 15, 0, 0, -46, 45, 0, 103, 17, -7, 17, -29, -177, -69, 8, -17, -12, 15),
-    (-155, -200, -75, 0, -121, 63, 73, 38, 0, 0, -1, 23, 0, -131, 30, 107, 200, -8, -22, 108, -110, 58, 113, 108),
-    (-7, -15, 20, 0, 9, 32, 36, 20, 0, 0, -13, 59, 0, 20, 0, 53, -9, 25, 76, 8, -8, -14, -33, 49),
-    (-10, -24, 38, 0, -24, 39, 77, 14, 0, 0, -12, 17, 0, 4, 5, 73, 49, 113, 100, 16, -18, 86, -17, 38),
-    (29, 11, 24, 0, -13, 63, 47, -114, 0, 0, -3, -120, 0, 116, 7, 64, 106, -10, -13, 71, 13, 28, -6, 31),
-    (-55, -5, 58, 0, -20, 76, 72, -38, 0, 0, 46, 86, 0, -43, 5, 49, -40, 93, 38, 5, -49, 48, -42, 133),
-    (-41, 8, 60, 0, 22, -15, -20, 34, 0, 0, 80, 89, 0, -65, 5, 39, 103, 32, 55, -32, 3, 119, 19, 1),
-    (-13, -9, 48, 0, 77, -20, 52, 52, 0, 0, 28, -35, 0, 7, -8, -22, 21, -43, 64, -27, 87, -18, -2, 5),
-    (-8, -8, 65, 0, 78, 33, -8, -37, 0, 0, -76, 40, 0, -26, -11, 32, -11, -14, 75, -15, 34, 18, -14, 88),
-    (-2, 4, 11, 0, 30, 2, -9, -86, 0, 0, -109, -73, 0, -1, -23, 26, 9, -4, 21, -34, 17, 88, -17, 87),
-)
-"""A row per sign, a column per hidden unit."""
-BIAS_IN = (
-    3661,
-    4745,
-    -2567,
-    -9900,
-    6354,
-    1770,
-    -608,
-    10141,
-    -3,
-    -20084,
-    15565,
-    4983,
-    -18012,
-    -3545,
-    -2176,
-    -1896,
-    -7717,
-    -5621,
-    -15594,
-    -3206,
-    6655,
-    -6436,
-    -6193,
-    -13764,
-)
-WEIGHTS_OUT = (46, -48, 22, 0, 3, -3, -3, -56, 0, 0, -39, 43, 0, -62, -115, -4, 18, -2, -9, -58, 2, -28, 23, -12)
-BIAS_OUT = 933
-SHIFT = (6, 6)
-"""Bits that are dropped after the hidden layer and after the answer: 16 steps are 1 in the logarithm of the odds."""
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msc_vision.errors import InvalidArgumentError, InvalidDataError
+
+SIGN_MOST = 127
+HIDDEN_MOST = 2047
+_EXACT = 2**24
+"""Whole numbers up to here are exact in float32, and so are sums of them in any order."""
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateNet:
+    """A net of one hidden layer, all whole numbers.
+
+    Attributes
+    ----------
+    signs : tuple of str
+        What is weighed, in order.
+    weights_in : (hidden, signs) float32 array
+    bias_in : (hidden,) float32 array
+    weights_out : (hidden,) float32 array
+    bias_out : int
+    shift : tuple of two int
+        Bits that are dropped after the hidden layer and after the answer: then 16 steps are 1 in the logarithm of the
+        odds.
+    training : mapping
+        How the weights were made, for a person to read.
+    """
+
+    signs: tuple[str, ...]
+    weights_in: NDArray[np.float32]
+    bias_in: NDArray[np.float32]
+    weights_out: NDArray[np.float32]
+    bias_out: int
+    shift: tuple[int, int]
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse weights that do not fit each other, are no whole numbers, or whose sums would not be exact."""
+        hidden = len(self.bias_in)
+        if self.weights_in.shape != (hidden, len(self.signs)) or self.weights_out.shape != (hidden,):
+            raise InvalidArgumentError(
+                f"{len(self.signs)} signs, weights {self.weights_in.shape}, {hidden} units, {self.weights_out.shape}."
+            )
+        numbers = (self.weights_in, self.bias_in, self.weights_out)
+        most_in = SIGN_MOST * np.abs(self.weights_in).sum(axis=1) + np.abs(self.bias_in)
+        most_out = HIDDEN_MOST * float(np.abs(self.weights_out).sum()) + abs(self.bias_out)
+        if any((values != np.rint(values)).any() for values in numbers) or max(*most_in, most_out) >= _EXACT:
+            raise InvalidArgumentError(f"Weights must be whole numbers and their sums below {_EXACT}.")
+
+    def weigh(self, signs: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Return 128 plus 16 times the logarithm of the odds that a place lies in an aggregate, (Y, X) uint8.
+
+        Parameters
+        ----------
+        signs : (signs, Y, X) float32 array
+            Whole numbers from -127 to 127.
+        """
+        hidden = self.weights_in @ signs.reshape(len(signs), -1)
+        hidden += self.bias_in[:, None]
+        hidden *= np.float32(2.0 ** -self.shift[0])
+        np.clip(hidden, 0, HIDDEN_MOST, out=hidden)
+        np.floor(hidden, out=hidden)
+        answer = self.weights_out @ hidden
+        answer = np.floor((answer + np.float32(self.bias_out)) * np.float32(2.0 ** -self.shift[1]))
+        return np.clip(answer + 128, 0, 255).astype(np.uint8).reshape(signs.shape[1:])
+
+
+def net_json(net: AggregateNet) -> bytes:
+    """Return a net as the content of a data file, sealed with its sha256."""
+    content: dict[str, Any] = {
+        "schema_version": _SCHEMA_VERSION,
+        "training": dict(net.training),
+        "signs": list(net.signs),
+        "shift": list(net.shift),
+        "bias_out": net.bias_out,
+        "weights_out": _whole(net.weights_out),
+        "bias_in": _whole(net.bias_in),
+        "weights_in": _whole(net.weights_in),
+    }
+    content["sha256"] = _digest(content)
+    lines = [f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items()]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def read_net(path: Path) -> AggregateNet:
+    """Read a net and check that nobody has altered it.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is damaged, altered or of another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sealed, version = content.pop("sha256"), content["schema_version"]
+        net = AggregateNet(
+            tuple(content["signs"]),
+            np.array(content["weights_in"], np.float32),
+            np.array(content["bias_in"], np.float32),
+            np.array(content["weights_out"], np.float32),
+            int(content["bias_out"]),
+            (int(content["shift"][0]), int(content["shift"][1])),
+            content["training"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
+        raise InvalidDataError(f"{path}: the weights cannot be read: {' '.join(str(err).split())}.") from err
+    if version != _SCHEMA_VERSION:
+        raise InvalidDataError(f"{path}: weights of format {version}; this version reads {_SCHEMA_VERSION}.")
+    if _digest(content) != sealed:
+        raise InvalidDataError(f"{path} was altered since it was made: its sha256 does not fit.")
+    return net
+
+
+@lru_cache(maxsize=1)
+def shipped_net() -> AggregateNet:
+    """Return the net that ships with the package."""
+    return read_net(shipped_path())
+
+
+def shipped_path() -> Path:
+    """Return where the weights of the shipped net lie."""
+    return Path(str(files("msc_vision.findings") / "data" / "aggregates.json"))
+
+
+def _whole(values: NDArray[np.float32]) -> list[Any]:
+    listed: list[Any] = values.astype(np.int64).tolist()
+    return listed
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

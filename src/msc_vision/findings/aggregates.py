@@ -6,7 +6,7 @@ at the seams. The second measures each outline, in the one tile that holds its f
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -73,7 +73,7 @@ class AggregateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     evidence_from: int = Field(0, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
-    mean_evidence_from: float = Field(44.0, ge=-127, le=127, description="of an aggregate, on average")
+    mean_evidence_from: float = Field(36.0, ge=-127, le=127, description="of an aggregate, on average")
     close_um: float = Field(16.0, ge=0, le=40, description="gaps narrower than this are closed")
     open_um: float = Field(24.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
     smallest_diameter_um: float = Field(
@@ -248,11 +248,25 @@ def aggregate_mask(
     part[:] = _spread(weigh(signs), places_side_px(scale.working_um), part.shape)
     is_asked = (view.judged > 0) | (view.maps[_OBSCURED] >= _HALF)  # dense aggregates hide the surface themselves
     mask = ((evidence > _HALF + settings.evidence_from) & is_asked).view(np.uint8)
-    if not mask.any():
-        return mask, evidence
-    for operation, width_um in ((cv2.MORPH_CLOSE, settings.close_um), (cv2.MORPH_OPEN, settings.open_um)):
-        mask = cv2.morphologyEx(mask, operation, ellipse_window(width_um / scale.working_um)).astype(np.uint8)
+    widths = settings.close_um / scale.working_um, settings.open_um / scale.working_um
+    crop = _box(mask, math.ceil(sum(widths)) + 2)
+    if crop is not None:
+        part = mask[crop]
+        for operation, width in zip((cv2.MORPH_CLOSE, cv2.MORPH_OPEN), widths, strict=True):
+            part = cv2.morphologyEx(part, operation, ellipse_window(width)).astype(np.uint8)
+        mask[crop] = part
     return mask, evidence
+
+
+def _box(mask: NDArray[np.uint8], wider_px: int = 0) -> tuple[slice, slice] | None:
+    """Return the box around all that is in a mask, wider where the mask goes on; None of an empty one."""
+    x0, y0, width, height = cv2.boundingRect(mask)
+    if not width:
+        return None
+    return (
+        slice(max(y0 - wider_px, 0), min(y0 + height + wider_px, mask.shape[0])),
+        slice(max(x0 - wider_px, 0), min(x0 + width + wider_px, mask.shape[1])),
+    )
 
 
 def _spread(places: NDArray[np.uint8], side_px: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -270,13 +284,21 @@ def aggregate_parts(
     """Return the parts of aggregates in a tile, and their local numbers from 1, (Y, X) int32 of the tile."""
     mask, evidence = (_inner(plane, view) for plane in known or aggregate_mask(view, scale, settings))
     judged = _inner(view.judged, view)
-    parts, local = tile_parts(np.ascontiguousarray(mask), view.region, scale.shape[1])
-    flat = np.flatnonzero(local)
-    number = local.ravel()[flat] - 1
-    n = parts.area.size
-    sums = (np.bincount(number, values.ravel()[flat], minlength=n) for values in (evidence, judged))
+    n_judged = cv2.countNonZero(np.ascontiguousarray(judged))
+    local = np.zeros(mask.shape, np.int32)
+    rows, columns = box = _box(mask) or (slice(0, 1), slice(0, 1))
+    y0, x0 = view.region.y0, view.region.x0
+    boxed = Region(y0 + rows.start, y0 + rows.stop, x0 + columns.start, x0 + columns.stop)
+    inside_box = np.ascontiguousarray(mask[box])
+    found, labels = tile_parts(inside_box, boxed, scale.shape[1])
+    local[box] = labels
+    rims = {"top": local[0], "bottom": local[-1], "left": local[:, 0], "right": local[:, -1]}
+    parts = replace(found, region=view.region, **{side: rim.copy() for side, rim in rims.items()})
+    at = np.flatnonzero(inside_box.view(np.bool_))
+    number, n = labels.ravel()[at] - 1, parts.area.size
+    sums = (np.bincount(number, values[box].ravel()[at], minlength=n) for values in (evidence, judged))
     inside, seen = (np.rint(total).astype(np.int64) for total in sums)
-    return AggregateParts(parts, inside, seen, cv2.countNonZero(np.ascontiguousarray(judged))), local
+    return AggregateParts(parts, inside, seen, n_judged), local
 
 
 def _inner(plane: NDArray[np.uint8], view: AggregateView) -> NDArray[np.uint8]:
@@ -405,7 +427,7 @@ def find_aggregates(
     parts, local = aggregate_parts(view, scale, settings, known)
     found = join_aggregates([parts], scale, settings)
     table = measure_aggregates(view, found, scale, settings, known)
-    return table, found.lookups[0][local], summarise_aggregates(table, found.n_area_px, scale)
+    return table, np.take(found.lookups[0], local, mode="clip"), summarise_aggregates(table, found.n_area_px, scale)
 
 
 def summarise_aggregates(table: NDArray[np.void], n_area_px: int, scale: FieldScale) -> AggregateSummary:
