@@ -21,6 +21,7 @@ from msc_vision.findings.aggregates import (
     AggregateView,
     FieldScale,
     FoundAggregates,
+    aggregate_mask,
     aggregate_parts,
     join_aggregates,
     measure_aggregates,
@@ -123,6 +124,8 @@ class Description:
     signs : ContaminationFinding
     aggregates : FoundAggregates
         Whose lookups number the parts of each tile.
+    aggregate_image : (Y, X) int32 array or None
+        Of a field in memory that has any.
     """
 
     objects: NDArray[np.void]
@@ -130,11 +133,26 @@ class Description:
     findings: dict[str, float]
     signs: ContaminationFinding
     aggregates: FoundAggregates
+    aggregate_image: NDArray[np.int32] | None
 
     @property
     def has_aggregates(self) -> bool:
         """Whether any aggregate was found."""
         return len(self.aggregates.table) > 0
+
+
+class Piled(NamedTuple):
+    """Aggregates of a field in memory, kept so that they are looked for once: mask with evidence, and local numbers."""
+
+    mask: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    local: NDArray[np.int32]
+
+
+class Hints(NamedTuple):
+    """What helps to judge signs: fine over coarse structure, and what the manifest says of the microscope, if known."""
+
+    focus_ratio: float | None = None
+    modality: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +163,7 @@ class _Parts:
     order: OrderParts | None
     background: BackgroundParts | None
     aggregates: AggregateParts
+    piled: Piled | None
     n_covered: int
     n_judged: int
 
@@ -171,7 +190,7 @@ class Describer:
         return None if self.scale.pixel_size_um is None else self.scale.working_um
 
     def describe(
-        self, table: NDArray[np.void], tiles: Sequence[Region], tile_map: TileMap, focus_ratio: float | None
+        self, table: NDArray[np.void], tiles: Sequence[Region], tile_map: TileMap, hints: Hints
     ) -> Description:
         """Return the description of a field.
 
@@ -183,18 +202,19 @@ class Describer:
             They cover it, and begin at multiples of 1024 working pixels.
         tile_map : callable
             Works like `map`.
-        focus_ratio : float or None
-            Fine over coarse structure, where it could be read.
+        hints : Hints
         """
         cells = cell_boxes(table, self.scale.factor)
-        parts = list(tile_map(lambda tile: self._tile(tile, cells), tiles))
+        is_whole = len(tiles) == 1
+        parts = list(tile_map(lambda tile: self._tile(tile, cells, is_whole=is_whole), tiles))
+        piled = parts[0].piled
         shapes = np.concatenate([part.shapes for part in parts])
         shapes = shapes[np.argsort(shapes["label"], kind="stable")]
         found = join_aggregates([part.aggregates for part in parts], self.scale, self.settings.aggregates)
-        aggregates = self._aggregates(found, tiles, tile_map)
+        aggregates = self._aggregates(found, tiles, tile_map, piled)
         summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
-        _leave_out(shapes, self._piled_up(table, found, tiles, tile_map))
-        signs, surface = self._signs(parts, focus_ratio)
+        _leave_out(shapes, self._piled_up(table, found, tiles, tile_map, piled))
+        signs, surface = self._signs(parts, hints)
         rows = _joined(table, shapes)
         looks = field_looks(rows, self.settings.looks)
         for name in LOOK_COLUMNS.names or ():
@@ -205,6 +225,7 @@ class Describer:
             _known({k: float(v) for k, v in asdict(summary).items()} | surface),
             signs,
             found,
+            found.lookups[0][piled.local] if piled is not None and len(found.table) else None,
         )
 
     def aggregate_labels(self, tile: Region, lookup: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -213,15 +234,19 @@ class Describer:
             aggregate_parts(self._aggregate_view(tile, MASK_REACH_UM), self.scale, self.settings.aggregates)[1]
         ]
 
-    def _tile(self, tile: Region, cells: CellBoxes) -> _Parts:
+    def _tile(self, tile: Region, cells: CellBoxes, *, is_whole: bool) -> _Parts:
         settings, known_um = self.settings, self.known_um
+        seen = self._aggregate_view(tile, MASK_REACH_UM)
+        mask = aggregate_mask(seen, self.scale, settings.aggregates)
+        piles, local = aggregate_parts(seen, self.scale, settings.aggregates, mask)
         view = self.read(tile)
         covered = (view.labels > 0).view(np.uint8) & view.judged
         return _Parts(
             self._shapes(tile, cells.starting_in(tile)),
             None if known_um is None else self._order(tile, known_um),
             None if known_um is None else self._background(tile, known_um),
-            aggregate_parts(self._aggregate_view(tile, MASK_REACH_UM), self.scale, settings.aggregates)[0],
+            piles,
+            Piled(mask, local) if is_whole else None,
             int(np.count_nonzero(covered)),
             int(np.count_nonzero(view.judged)),
         )
@@ -260,7 +285,9 @@ class Describer:
         view = self.read(around)
         return AggregateView(view.working, view.maps, view.judged, around, tile)
 
-    def _aggregates(self, found: FoundAggregates, tiles: Sequence[Region], tile_map: TileMap) -> NDArray[np.void]:
+    def _aggregates(
+        self, found: FoundAggregates, tiles: Sequence[Region], tile_map: TileMap, piled: Piled | None
+    ) -> NDArray[np.void]:
         """Return the rows of the aggregates, outlines measured; tiles without any are not read again."""
         rows, columns = np.divmod(found.first, self.scale.shape[1])
 
@@ -269,28 +296,32 @@ class Describer:
             if not inside.any():
                 return found.table[:0]
             view = self._aggregate_view(tile, SURROUNDINGS_UM)
-            return measure_aggregates(view, found, self.scale, self.settings.aggregates)
+            known = None if piled is None else piled.mask
+            return measure_aggregates(view, found, self.scale, self.settings.aggregates, known)
 
         table = np.concatenate([found.table[:0], *tile_map(measured, tiles)])
         return table[np.argsort(table["label"], kind="stable")]
 
     def _piled_up(
-        self, table: NDArray[np.void], found: FoundAggregates, tiles: Sequence[Region], tile_map: TileMap
+        self,
+        table: NDArray[np.void],
+        found: FoundAggregates,
+        tiles: Sequence[Region],
+        tile_map: TileMap,
+        known: Piled | None,
     ) -> NDArray[np.bool_]:
         """Return for each cell whether half of it or more lies in an aggregate; (n,) bool."""
 
         def overlap(tile: Region, lookup: NDArray[np.int32]) -> NDArray[np.int64]:
             if not lookup.any():
                 return np.zeros(len(table) + 1, np.int64)
-            piled = self.aggregate_labels(tile, lookup) > 0
+            piled = (self.aggregate_labels(tile, lookup) if known is None else lookup[known.local]) > 0
             return np.bincount(self.read(tile).labels[piled], minlength=len(table) + 1)
 
         inside = sum(tile_map(overlap, tiles, found.lookups), start=np.zeros(len(table) + 1, np.int64))
         return np.asarray(2 * inside[1:] >= np.maximum(table["area_px"], 1))
 
-    def _signs(
-        self, parts: Sequence[_Parts], focus_ratio: float | None
-    ) -> tuple[ContaminationFinding, dict[str, float]]:
+    def _signs(self, parts: Sequence[_Parts], hints: Hints) -> tuple[ContaminationFinding, dict[str, float]]:
         limits, known = self.settings.contamination, [p.background for p in parts if p.background is not None]
         if self.known_um is None:
             return visual_signs(None, limits), {}
@@ -299,7 +330,7 @@ class Describer:
         row.pop("pixel_size_um")
         surface = surface_figures(known, self.scale.shape, self.known_um, settings=self.settings.surface)
         row["scratches_um_per_mm2"] = surface.scratches_um_per_mm2
-        return visual_signs(figures, limits, focus_ratio=focus_ratio), row
+        return visual_signs(figures, limits, focus_ratio=hints.focus_ratio, modality=hints.modality), row
 
     def _morphology(self, parts: Sequence[_Parts], cells: NDArray[np.void]) -> dict[str, float]:
         order = sum((part.order for part in parts if part.order is not None), start=OrderParts())

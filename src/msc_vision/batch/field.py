@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.batch.describe import Description
+from msc_vision.batch.describe import Description, Hints
 from msc_vision.batch.low_attachment import LOW_ATTACHMENT, is_low_attachment, measure_spheroids
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
@@ -201,7 +201,8 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     counts = texture_histogram(picture, judged)
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
-    network = _network(task, frame, report.figures.get("focus_ratio"), lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
+    hints = Hints(report.figures.get("focus_ratio"), task.row.modality)
+    network = _network(task, frame, hints, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
     if network is None:
         parts, local = tile_parts(foreground, region, working.shape[1])
         objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
@@ -225,7 +226,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
 
 
 def _network(
-    task: FieldTask, frame: Frame, focus_ratio: float | None, read_native: Callable[[Region], NDArray[Any]]
+    task: FieldTask, frame: Frame, hints: Hints, read_native: Callable[[Region], NDArray[Any]]
 ) -> "NetworkField | None":
     """Return the network's way through a field, None where local contrast stands alone; only here torch is loaded."""
     settings = task.pipeline.network
@@ -235,7 +236,7 @@ def _network(
 
     assumed_um = task.pipeline.contrast.assumed_pixel_size_um / frame.factor
     found = network_field(settings, frame, assumed_um, read_native)
-    return replace(found, describe_settings=task.pipeline.describe, focus_ratio=focus_ratio)
+    return replace(found, describe_settings=task.pipeline.describe, hints=hints)
 
 
 def _counted(
@@ -336,7 +337,7 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
     levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
-    network = _network(task, frame, report.figures.get("focus_ratio"), tiled.read)
+    network = _network(task, frame, Hints(report.figures.get("focus_ratio"), task.row.modality), tiled.read)
     if network is None:
         counted = _measure_tiles(tiled, levels, tiles, tile_map)
     else:

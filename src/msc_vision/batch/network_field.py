@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from msc_vision.batch.describe import Describer, DescribeSettings, Description, ReadView, View
+from msc_vision.batch.describe import Describer, DescribeSettings, Description, Hints, ReadView, View
 from msc_vision.batch.pipeline import NetworkSettings, Precision
 from msc_vision.errors import OutputError
 from msc_vision.findings.aggregates import FieldScale
@@ -83,7 +83,7 @@ class NetworkField:
     precision: Precision
     guessed_ratio: float = 1.0
     describe_settings: DescribeSettings = DescribeSettings()  # noqa: RUF009  (frozen)
-    focus_ratio: float | None = None
+    hints: Hints = Hints()  # noqa: RUF009  (frozen)
 
     def look_whole(
         self,
@@ -121,12 +121,9 @@ class NetworkField:
         objects = self._join([parts])
         labels = objects.lookups[0][local]
         describer = self._describer(_views_of(View(working, labels, visible, maps)))
-        described = describer.describe(objects.table, [region], map, self.focus_ratio)
-        aggregates = None
-        if described.has_aggregates:
-            aggregates = describer.aggregate_labels(region, described.aggregates.lookups[0])
+        described = describer.describe(objects.table, [region], map, self.hints)
         return Look(
-            masks=Masks(labels, visible, aggregates),
+            masks=Masks(labels, visible, described.aggregate_image),
             objects=objects,
             areas=areas(judged, visible, contrast),
             opinion=self._opinion(probabilities(maps[0], visible), strangeness),
@@ -193,7 +190,7 @@ class NetworkField:
                     return View(working, writer.read_instances(region), self._visible(maps, judged(region)), maps)
 
                 describer = self._describer(view)
-                described = describer.describe(objects.table, tiles, tile_map, self.focus_ratio)
+                described = describer.describe(objects.table, tiles, tile_map, self.hints)
                 if described.has_aggregates:
 
                     def pile(region: Region, lookup: NDArray[np.int32]) -> None:

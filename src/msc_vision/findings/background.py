@@ -27,6 +27,8 @@ CELL_SAMPLE = 3
 """Every how many rows and columns `CELL_SUMS` are taken from."""
 _REACH_UM = 75.0  # more than any filter here looks around, one after another
 _N_LEVELS = 256
+_EXACT_FROM_PX = 9
+"""Side from which `cv2.blur` of 16 bits may round the last columns otherwise than the rest, which tiles would show."""
 
 SPOT_COLUMNS = np.dtype([(name, "<i4") for name in ("y_px", "x_px", "strength", "coarse", "n_near")])
 """A row per small spot: working pixels, brightness against its surroundings in counts, the same at a coarser scale,
@@ -175,11 +177,10 @@ def measure_background(
 
 def _scales(working: NDArray[np.uint16], pixel_size_um: float) -> _Scales:
     level = _LOG[working]
-    side = 2 * max(1, round(_AROUND_UM / pixel_size_um)) + 1
     fine, middle, coarse = (
         _blurred(level, sigma_um / pixel_size_um) for sigma_um in (_FINE_UM, _MIDDLE_UM, _COARSE_UM)
     )
-    return _Scales(level, fine, middle, coarse, cv2.blur(level, (side, side)))
+    return _Scales(level, fine, middle, coarse, _mean(level, _AROUND_UM, pixel_size_um))
 
 
 def _blurred(level: NDArray[np.uint16], sigma_px: float) -> NDArray[np.uint16]:
@@ -304,13 +305,13 @@ def _body_figures(
     far = _mean(level, _FAR_UM, pixel_size_um)
     bright = (cv2.subtract(level, far) > 10 * PERCENT).view(np.uint8) * np.uint8(255)
     dark = (cv2.subtract(far, level) > 15 * PERCENT).view(np.uint8) * np.uint8(255)
-    grey = [_mean(level, um, pixel_size_um)[at] for um in _MEANS_UM]
+    grey = [_mean_at(level, um, pixel_size_um, at) for um in _MEANS_UM]
     for um in _EXTREMES_UM:
         around = np.ones((_side(um, pixel_size_um),) * 2, np.uint8)
         grey += [cv2.erode(level, around)[at], cv2.dilate(level, around)[at]]
-    rest = [_mean(texture, um, pixel_size_um)[at] for um in _TEXTURES_UM]
-    rest += [_mean(mask, um, pixel_size_um)[at] for um in _SHARES_UM for mask in (bright, dark)]
-    rest.append(_mean(cells * np.uint8(255), 5.2, pixel_size_um)[at])
+    rest = [_mean_at(texture, um, pixel_size_um, at) for um in _TEXTURES_UM]
+    rest += [_mean_at(mask, um, pixel_size_um, at) for um in _SHARES_UM for mask in (bright, dark)]
+    rest.append(_mean_at(cells * np.uint8(255), 5.2, pixel_size_um, at))
     against = far[at].astype(np.int32)
     figures = [values.astype(np.int32) - against for values in grey] + [values.astype(np.int32) for values in rest]
     return np.stack(figures, axis=1)
@@ -321,8 +322,23 @@ def _side(radius_um: float, pixel_size_um: float) -> int:
 
 
 def _mean(plane: NDArray[Any], radius_um: float, pixel_size_um: float) -> NDArray[Any]:
+    """Return means over squares, rounded."""
     side = _side(radius_um, pixel_size_um)
-    return cv2.blur(plane, (side, side))
+    if side < _EXACT_FROM_PX:
+        return cv2.blur(plane, (side, side))
+    sums = cv2.boxFilter(plane, cv2.CV_32S, (side, side), normalize=False)
+    return (sums * (1 / side**2) + 0.5).astype(plane.dtype)
+
+
+def _mean_at(
+    plane: NDArray[Any], radius_um: float, pixel_size_um: float, at: tuple[NDArray[np.intp], NDArray[np.intp]]
+) -> NDArray[np.int32]:
+    """Return the same at some places only."""
+    side = _side(radius_um, pixel_size_um)
+    if side < _EXACT_FROM_PX:
+        return cv2.blur(plane, (side, side))[at].astype(np.int32)
+    sums = cv2.boxFilter(plane, cv2.CV_32S, (side, side), normalize=False)[at]
+    return (sums * (1 / side**2) + 0.5).astype(np.int32)
 
 
 def _cell_sums(

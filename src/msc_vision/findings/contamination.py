@@ -57,7 +57,9 @@ class ContaminationSettings(BaseModel):
     spot_percent_max: float = Field(
         40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
     )
-    bodies_per_mm2_min: float = Field(20.0, gt=0, description="Cells and dead cells read up to 21 in one of 121 fields.")
+    bodies_per_mm2_min: float = Field(
+        20.0, gt=0, description="Cells and dead cells read up to 21 in one of 121 fields."
+    )
     n_bodies_min: int = Field(3, ge=1)
     body_bare_percent_min: float = Field(2.0, ge=0, le=100, description="In real closed layers, cells look like yeast.")
     threads_um_per_mm2_min: float = Field(335.0, gt=0, description="Length of threads; fine processes read up to 305.")
