@@ -208,6 +208,29 @@ def test_one_suspect_field_makes_a_layer_suspect(signs, together, n_assessed):
     assert (found.contamination, found.n_fields_assessed) == (together, n_assessed)
 
 
+def at_hour(number, hour, grain):
+    clear = {"background_grain_percent": grain, "background_noise_percent": 0.2, "bare_percent": 40.0, "bare_mm2": 0.4}
+    one = field(number, contamination="no visual sign", findings=clear, working_pixel_size_um=1.3)
+    time = f"2026-03-01T{hour:02d}:00:00+00:00"
+    return replace(one, row=replace(one.row, field="F01", acquired_at=time))
+
+
+def test_a_place_that_turns_hazy_overnight_makes_its_vessel_suspect():
+    steady = characters([at_hour(0, 1, 0.2), at_hour(1, 20, 0.25)], "x", Yardsticks()).vessels["V1"]
+    assert (steady.contamination, steady.n_fields_suddenly_hazy) == ("no visual sign", 0)
+    hazy = characters([at_hour(0, 1, 0.2), at_hour(1, 20, 0.6)], "x", Yardsticks()).vessels["V1"]
+    assert (hazy.contamination, hazy.n_fields_suddenly_hazy, hazy.n_fields_suspect) == ("suspect", 1, 0)
+    cleared = characters([at_hour(0, 1, 0.6), at_hour(1, 20, 0.2)], "x", Yardsticks()).vessels["V1"]
+    assert cleared.contamination == "no visual sign"
+
+
+def test_only_the_latest_time_point_speaks_for_a_vessel():
+    early, late = at_hour(0, 1, 0.2), at_hour(1, 20, 0.2)
+    early = replace(early, score=replace(early.score, contamination="suspect"))
+    found = characters([early, late], "x", Yardsticks()).vessels["V1"]
+    assert (found.n_fields, found.contamination) == (1, "no visual sign")
+
+
 def test_aggregates_are_a_mean_over_the_fields_that_were_looked_at():
     fields = [field(0, findings={"aggregates_per_cm2": 10.0}), field(1, findings={"aggregates_per_cm2": 0.0}), field(2)]
     found = characters(fields, "x", Yardsticks()).vessels["V1"]

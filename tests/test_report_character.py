@@ -50,6 +50,7 @@ PLAIN = Character(
     contamination="no visual sign",
     n_fields_assessed=3,
     n_fields_suspect=0,
+    n_fields_suddenly_hazy=0,
     density_per_cm2=10_117.3,
     density_state="counted",
     density_reason=None,

@@ -8,11 +8,11 @@ bacteria, so no answer says more than what could be seen.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from importlib.resources import files
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -559,3 +559,10 @@ def sudden_haze(
 def as_row(figures: BackgroundFigures) -> dict[str, float]:
     """Return the figures without their places, as a field's row holds them."""
     return {f.name: float(getattr(figures, f.name)) for f in fields(figures) if f.name != "places"}
+
+
+def of_row(row: Mapping[str, float], pixel_size_um: float) -> BackgroundFigures:
+    """Return the figures that a field's row holds; what it lacks could not be measured. Places are not in a row."""
+    known = {f.name: row.get(f.name, math.nan) for f in fields(BackgroundFigures) if f.name != "places"}
+    values: dict[str, Any] = known | {name: round(row.get(name, 0.0)) for name in ("n_spots", "n_bodies")}
+    return BackgroundFigures(**(values | {"pixel_size_um": pixel_size_um, "places": ()}))

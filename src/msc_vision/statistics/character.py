@@ -2,14 +2,16 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from msc_vision.findings.contamination import of_row, sudden_haze
 from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.morphology.density import Density, DensityCalibration, area_density
 from msc_vision.morphology.drift import Drift, DriftState
 from msc_vision.records import FieldScore, ManifestRow, VisualSigns
 from msc_vision.statistics.rollup import ScoredField, latest_fields
+from msc_vision.statistics.time_points import earlier_keys
 
 DENSITY_KEY = "density_per_cm2"
 AGGREGATES_PER_CM2, AGGREGATES_AREA = "aggregates_per_cm2", "aggregate_area_percent"
@@ -36,8 +38,9 @@ class Character:
     """What the fields of one layer, or of one vessel, show beyond confluency; None: not known.
 
     ``drift_*`` as in `Drift`; ``drift_words`` say what changed. Aggregates are means over the fields in which they were
-    looked for. ``contamination`` is ``suspect`` if any field is, ``no visual sign`` if none of those that could be
-    assessed is, else ``not assessable``. ``density_state`` says whether cells were counted or read off a calibration.
+    looked for. ``contamination`` is ``suspect`` if any field is, or has turned hazy since it was last pictured; ``no
+    visual sign`` if none of those that could be assessed is, else ``not assessable``. ``density_state`` says whether
+    cells were counted or read off a calibration.
     """
 
     n_fields: int
@@ -53,6 +56,7 @@ class Character:
     contamination: VisualSigns
     n_fields_assessed: int
     n_fields_suspect: int
+    n_fields_suddenly_hazy: int
     density_per_cm2: float | None
     density_state: str
     density_reason: str | None
@@ -95,6 +99,7 @@ def characters(fields: Iterable[ScoredField], pipeline_sha256: str, yardsticks: 
     listed = sorted(fields, key=lambda one: one.score.key)
     latest = latest_fields(listed)
     scored = [one for one in listed if one.score.status == "scored"]
+    hazy = _suddenly_hazy(listed)
     by_vessel: defaultdict[str, list[ScoredField]] = defaultdict(list)
     by_layer: defaultdict[tuple[str, int], list[ScoredField]] = defaultdict(list)
     for one in scored:
@@ -102,17 +107,42 @@ def characters(fields: Iterable[ScoredField], pipeline_sha256: str, yardsticks: 
             by_vessel[one.row.vessel_id].append(one)
             by_layer[one.row.vessel_id, one.row.layer].append(one)
     return Characters(
-        {key: _character(some, pipeline_sha256, yardsticks) for key, some in sorted(by_vessel.items())},
-        {key: _character(some, pipeline_sha256, yardsticks) for key, some in sorted(by_layer.items())},
+        {key: _character(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_vessel.items())},
+        {key: _character(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_layer.items())},
         {one.score.key: _drift([one], pipeline_sha256, yardsticks.baseline) for one in scored},
     )
 
 
-def _character(fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: Yardsticks) -> Character:
+def _suddenly_hazy(fields: Sequence[ScoredField]) -> frozenset[str]:
+    """Return the keys of fields whose medium has turned hazy since the same place was last pictured."""
+    by_vessel: defaultdict[str, dict[str, ScoredField]] = defaultdict(dict)
+    for one in fields:
+        by_vessel[one.row.vessel_id][one.score.key] = one
+    found = set()
+    for members in by_vessel.values():
+        earlier = earlier_keys({key: one.row for key, one in members.items()})
+        found |= {key for key, before in earlier.items() if _turned_hazy(members[before].score, members[key].score)}
+    return frozenset(found)
+
+
+def _turned_hazy(before: FieldScore, after: FieldScore) -> bool:
+    sizes = before.working_pixel_size_um, after.working_pixel_size_um
+    if sizes[0] is None or sizes[1] is None or not math.isclose(sizes[0], sizes[1], rel_tol=1e-6):
+        return False
+    if not (before.contamination and after.contamination):
+        return False
+    first, last = (of_row(one.findings, sizes[0]) for one in (before, after))
+    return bool(sudden_haze(first, last))
+
+
+def _character(
+    fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: Yardsticks, hazy: Container[str]
+) -> Character:
     drift = _drift(fields, pipeline_sha256, yardsticks.baseline)
     density = _density(fields, yardsticks.calibration)
     signs = [one.score.contamination for one in fields]
     n_suspect, n_clear = signs.count("suspect"), signs.count("no visual sign")
+    n_hazy = sum(one.score.key in hazy for one in fields)
     return Character(
         n_fields=len(fields),
         drift_state=drift.state,
@@ -124,9 +154,10 @@ def _character(fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: 
         drift_words=tuple(driver.words for driver in drift.drivers),
         aggregates_per_cm2=_mean(fields, AGGREGATES_PER_CM2),
         aggregate_area_percent=_mean(fields, AGGREGATES_AREA),
-        contamination=_joint_signs(n_suspect, n_clear),
+        contamination=_joint_signs(n_suspect + n_hazy, n_clear),
         n_fields_assessed=n_suspect + n_clear,
         n_fields_suspect=n_suspect,
+        n_fields_suddenly_hazy=n_hazy,
         density_per_cm2=density.per_cm2,
         density_state=density.state,
         density_reason=density.reason,

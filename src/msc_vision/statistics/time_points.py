@@ -33,6 +33,25 @@ def latest_keys(rows: Mapping[str, ManifestRow]) -> frozenset[str]:
     return frozenset(rows.keys() - times.keys()) | {key for _, key in newest.values()}
 
 
+def earlier_keys(rows: Mapping[str, ManifestRow]) -> dict[str, str]:
+    """Return for fields of one vessel that were pictured before at the same place, which field that was, the last one.
+
+    Parameters
+    ----------
+    rows : mapping
+        Manifest row of each field, by the key of the field; those without a time have none before them.
+    """
+    timed = sorted((time, key) for key, row in rows.items() if (time := acquired_utc(row)) is not None)
+    last: dict[tuple[object, ...], str] = {}
+    found = {}
+    for _, key in timed:
+        place = _place(key, rows[key])
+        if place in last:
+            found[key] = last[place]
+        last[place] = key
+    return found
+
+
 def acquired_utc(row: ManifestRow) -> datetime | None:
     """Return when a picture was taken, None if its row does not tell."""
     time = parse_time(row.acquired_at) if row.acquired_at is not None else None
