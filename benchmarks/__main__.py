@@ -37,11 +37,12 @@ PARTS: Mapping[str, Part] = {
     "cultures": Part("cultures", NETWORK),
     "calibration": Part("calibration", NETWORK),
     "precision": Part("precision", NETWORK),
-    "aggregates": Part("aggregates", NETWORK),
     "network-speed": Part("network_speed", NETWORK),
     "runtimes": Part("runtimes", NETWORK),
     "realism": Part("realism", REALISM),
     "drift": Part("drift", MORPHOLOGY, is_usual=False),
+    "looks": Part("looks", MORPHOLOGY),
+    "aggregates": Part("aggregates", MORPHOLOGY),
     "findings": Part("findings", MORPHOLOGY),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }

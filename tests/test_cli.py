@@ -170,8 +170,10 @@ def test_the_report_of_a_run_names_the_failed_field(finished):
     html = (run / "report.html").read_text(encoding="utf-8")
     assert "Fields without a result (1)" in html
     assert "cut.tif" in html
-    assert html.count("data:image/jpeg") == 2
-    assert html.count("data:image/png") == 2
+    enlarged = re.findall('aria-label="enlarge ([^"]*)"', html)
+    assert sum(bool(re.search(r"% · f[01]\b", name)) for name in enlarged) == 2
+    assert not any("cut" in name for name in enlarged)
+    assert html.count("data:image/jpeg") == len(enlarged)
 
 
 def test_run_writes_nothing_into_the_image_folder(finished, flask):
