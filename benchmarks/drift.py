@@ -24,8 +24,9 @@ from msc_vision.batch.plan import available_cores
 from msc_vision.morphology.baseline import Baseline, Origin, ProfiledField, make_baseline
 from msc_vision.morphology.profile import PROFILE_TRAITS, profile_array
 
-SEED = 910_000
-"""Traits and settings were chosen on vessels with seeds below 10,000."""
+SEED = 930_000
+"""Traits and settings were chosen on vessels with seeds below 10,000; those from 910,000 on showed that an earlier way to
+split the variance was too cautious, so they judge no longer."""
 COVERS = (40, 60, 80, 90)
 KINDS = ("flattened", "cuboidal")
 SHARES_PERCENT = (5, 10, 15, 30)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.morphology.reference import (
+    GROUPS_OF_ALL,
     DriftSettings,
     FloatArray,
     Grouping,
@@ -23,13 +24,12 @@ from msc_vision.morphology.reference import (
     deviation,
     fit_reference,
     hats,
-    mean_variance,
+    mean_covariance,
 )
 
 DriftState = Literal["compared", "no baseline", "not comparable", "not measured"]
 
 _ALIKE_POINTS = 5.0
-_VESSELS_OF_ALL = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +103,10 @@ class DriftJudge:
     def refits(self) -> tuple[Reference, ...]:
         """Baselines that the fitted one could have given rise to, each fitted anew."""
         rng = np.random.Generator(np.random.PCG64(20_260_101))
-        n = len(self.confluency_percent)
-        root = _root(self.reference)
         known = np.isfinite(self.profiles)
         refits = []
         for _ in range(self.settings.n_refits):
-            drawn = _nested(rng, self.groups, self.reference, root)[:n]
+            drawn = _nested(rng, self.groups, self.reference)
             refits.append(
                 fit_reference(np.where(known, drawn, np.nan), self.confluency_percent, self.groups, self.settings)
             )
@@ -146,14 +144,14 @@ class DriftJudge:
 
     def _uncertain(self, rng: np.random.Generator) -> Reference:
         """Return the reference with other shares between vessels that it might have: few vessels say little of them."""
-        freedom = self.reference.n_vessels - 1 + _VESSELS_OF_ALL
+        freedom = self.reference.n_vessels - 1 + GROUPS_OF_ALL
         share = self.reference.vessel_share * freedom / rng.chisquare(freedom)
         return replace(self.reference, vessel_share=np.minimum(share, 0.9 - self.reference.layer_share))
 
     def shift_error(self, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
         """Return the standard error of each trait's mean shift without drift (p,), in spreads between fields."""
-        variance = mean_variance(self.reference, confluency_percent, layers)
-        return np.asarray(np.sqrt(variance + self.settings.tolerated_shift**2))
+        covariance = mean_covariance(self.reference, confluency_percent, layers)
+        return np.asarray(np.sqrt(np.diag(covariance) + self.settings.tolerated_shift**2))
 
     def change(self, profiles: FloatArray, confluency_percent: FloatArray) -> FloatArray:
         """Return the mean deviation of each trait (p,) from what is expected, on the compared scale."""
@@ -178,11 +176,10 @@ class DriftJudge:
     def _simulated(self, layers: IntArray, confluency: float) -> tuple[FloatArray, FloatArray]:
         confluency_percent = np.full(layers.size, confluency)
         rng = np.random.Generator(np.random.PCG64(20_260_103))
-        root = _root(self.reference)
         groups = Grouping(np.zeros_like(layers), layers)
         found = []
         for refit in self.refits:
-            drawn = _nested(rng, groups, self._uncertain(rng), root)
+            drawn = _nested(rng, groups, self._uncertain(rng))
             drawn += self.settings.tolerated_shift * rng.standard_normal(drawn.shape[1])
             fields = refit.standardised(drawn, confluency_percent, self.settings.clip)
             found.append(deviation(refit, fields, confluency_percent, groups.layer, self.settings)[:2])
@@ -190,13 +187,9 @@ class DriftJudge:
         return squares, statistics
 
 
-def _root(reference: Reference) -> FloatArray:
-    return np.asarray(np.linalg.cholesky(reference.correlation), np.float64)
-
-
-def _nested(rng: np.random.Generator, groups: Grouping, reference: Reference, root: FloatArray) -> FloatArray:
+def _nested(rng: np.random.Generator, groups: Grouping, reference: Reference) -> FloatArray:
     """Draw standardised deviations of fields that share what vessels and layers share."""
-    n, p = groups.vessel.size, root.shape[0]
+    n, p = groups.vessel.size, reference.root.shape[0]
     own = 1 - reference.vessel_share - reference.layer_share
     parts = (
         (reference.vessel_share, groups.vessel),
@@ -205,8 +198,8 @@ def _nested(rng: np.random.Generator, groups: Grouping, reference: Reference, ro
     )
     drawn = np.zeros((n, p))
     for share, group in parts:
-        drawn += (rng.standard_normal((int(group.max()) + 1, p)) @ root.T * np.sqrt(share))[group]
-    return drawn
+        drawn += (rng.standard_normal((int(group.max()) + 1, p)) * np.sqrt(share))[group]
+    return drawn @ reference.root.T
 
 
 def _resampled(rng: np.random.Generator, layers: IntArray) -> NDArray[np.int64]:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-_VESSELS_OF_ALL = 6.0
-"""Vessels from which a trait's own share between vessels counts as much as the mean of all traits (own)."""
+GROUPS_OF_ALL = 6.0
+"""Vessels or layers from which a trait's own share counts as much as the mean of all traits (own)."""
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -23,11 +23,11 @@ class DriftSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    knot_points: float = Field(20.0, gt=1, description="confluency between the knots of the expected figures, points")
+    knot_points: float = Field(15.0, gt=1, description="confluency between the knots of the expected figures, points")
     stiffness: float = Field(0.3, ge=0, description="how strongly expected figures resist to bend at a knot (ridge)")
     clip: float = Field(4.0, gt=1, description="spreads from the expected figure beyond which a field counts no more")
     tolerated_shift: float = Field(
-        0.1, ge=0, description="shift of every trait, in field spreads, that an instrument may cause without drift"
+        0.05, ge=0, description="shift of every trait, in field spreads, that an instrument may cause without drift"
     )
     alarm_probability: float = Field(
         0.05, gt=0, lt=0.5, description="alarm if so much deviation is less likely than this without drift"
@@ -66,8 +66,11 @@ class Reference:
         Expected figure of each trait at the knots, and the standard deviation between fields there.
     correlation : (p, p) float array
         Of standardised deviations between fields, shrunk (Ledoit and Wolf 2004).
+    root : (p, p) float array
+        Independent directions in which fields differ (principal axes of the correlation, times their extent), a column
+        each: a vessel's cells may all be a little larger, but their outlines no rounder.
     vessel_share, layer_share : (p,) float array
-        Of the variance of fields, what all fields of a vessel, or of a layer beyond that, share in each trait.
+        Of the variance of fields in each direction, what all fields of a vessel, or of a layer beyond that, share.
     n_vessels, n_fields : int
     fit_variance : (k, k) float array
         Covariance of the expected figures at the knots over the variance of one field.
@@ -77,6 +80,7 @@ class Reference:
     centre: FloatArray
     spread: FloatArray
     correlation: FloatArray
+    root: FloatArray
     vessel_share: FloatArray
     layer_share: FloatArray
     n_vessels: int
@@ -124,12 +128,15 @@ def fit_reference(
     spread = _spreads(at, residual, known, settings.stiffness)
     standardised = (residual / (at @ spread)).clip(-settings.clip, settings.clip)
     correlation = _shrunk(standardised)
-    vessel_share, layer_share = _shares(standardised, groups)
+    values, directions = np.linalg.eigh(correlation)
+    root = directions * np.sqrt(values)
+    vessel_share, layer_share = _shares(standardised @ (directions / np.sqrt(values)), groups)
     return Reference(
         knots,
         centre,
         spread,
         correlation,
+        np.asarray(root, np.float64),
         vessel_share,
         layer_share,
         int(np.unique(groups.vessel).size),
@@ -176,15 +183,24 @@ def _shrunk(standardised: FloatArray) -> FloatArray:
     return np.asarray(ledoit_wolf(standardised, assume_centered=True)[0])
 
 
-def _shares(standardised: FloatArray, groups: Grouping) -> tuple[FloatArray, FloatArray]:
-    """Return what fields of a vessel, and of a layer beyond that, share in each trait.
+def _shares(whitened: FloatArray, groups: Grouping) -> tuple[FloatArray, FloatArray]:
+    """Return what fields of a vessel, and of a layer beyond that, share in each direction; at least 0.
 
-    Few vessels say little of one trait, so each is drawn towards the mean of all, the more the fewer vessels there are.
+    Few groups say little of one direction, so each is drawn towards the mean of all, the more the fewer there are. Only
+    then are figures below 0 taken for 0: before, that would raise the mean.
     """
-    own = int(np.unique(groups.vessel).size) - 1
-    trust = own / (own + _VESSELS_OF_ALL)
-    shares = [trust * share + (1 - trust) * share.mean() for share in shared_variance(standardised, groups)]
-    return shares[0], shares[1]
+    n_vessels, n_layers = (int(np.unique(group).size) for group in groups)
+    vessel, layer = (
+        _towards_mean(share, own)
+        for share, own in zip(shared_variance(whitened, groups), (n_vessels - 1, n_layers - n_vessels), strict=True)
+    )
+    vessel = vessel.clip(0.0, 0.9)
+    return vessel, np.minimum(layer.clip(0.0), 0.9 - vessel)
+
+
+def _towards_mean(shares: FloatArray, own: int) -> FloatArray:
+    trust = own / (own + GROUPS_OF_ALL)
+    return np.asarray(trust * shares + (1 - trust) * shares.mean())
 
 
 def shared_variance(standardised: FloatArray, groups: Grouping) -> tuple[FloatArray, FloatArray]:
@@ -192,7 +208,7 @@ def shared_variance(standardised: FloatArray, groups: Grouping) -> tuple[FloatAr
 
     The mean product of two fields of one layer is what vessel and layer share, that of two layers of one vessel what
     the vessel shares, that of two vessels what the fitted mean has taken away (moments of a nested random-effects
-    model); at least 0.
+    model). By chance these may be below 0.
     """
     n = standardised.shape[0]
     by_layer = _sums(standardised, groups.layer)
@@ -208,8 +224,7 @@ def shared_variance(standardised: FloatArray, groups: Grouping) -> tuple[FloatAr
     total = np.maximum(alone / n - taken, 1e-9)
     in_layer = _mean_product(layers - alone, float((n_layer**2).sum()) - n, taken)
     in_vessel = _mean_product(vessels - layers, float((n_vessel**2).sum() - (n_layer**2).sum()), in_layer)
-    vessel = ((in_vessel - taken) / total).clip(0.0, 0.9)
-    return vessel, np.minimum(((in_layer - taken) / total - vessel).clip(0.0), 0.9 - vessel)
+    return (in_vessel - taken) / total, (in_layer - in_vessel) / total
 
 
 def _mean_product(total: FloatArray, n_pairs: float, otherwise: FloatArray) -> FloatArray:
@@ -252,18 +267,19 @@ def deviation(
         Which layer each field is of.
     """
     mean = standardised.mean(axis=0)
-    spread = np.sqrt(mean_variance(reference, confluency_percent, layers))
-    explained = reference.correlation * np.outer(spread, spread) + settings.tolerated_shift**2 * np.eye(mean.size)
+    explained = mean_covariance(reference, confluency_percent, layers)
+    explained += settings.tolerated_shift**2 * np.eye(mean.size)
     squared = float(mean @ np.linalg.solve(reference.correlation, mean))
     return Deviation(squared, float(mean @ np.linalg.solve(explained, mean)), mean)
 
 
-def mean_variance(reference: Reference, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
-    """Return the variance of the mean of some fields of one vessel over that of one field (p,), fitting included."""
+def mean_covariance(reference: Reference, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
+    """Return the covariance (p, p) of the mean of some fields of one vessel, in spreads of fields, fitting included."""
     m = layers.size
     _, counts = np.unique(layers, return_counts=True)
     own = 1 - reference.vessel_share - reference.layer_share
     at = hats(confluency_percent, reference.knots).mean(axis=0)
     fitting = own * float(at @ reference.fit_variance @ at)
     shared = reference.vessel_share * (1 + 1 / reference.n_vessels)
-    return np.asarray(shared + reference.layer_share * float((counts**2).sum()) / m**2 + own / m + fitting)
+    variance = shared + reference.layer_share * float((counts**2).sum()) / m**2 + own / m + fitting
+    return np.asarray((reference.root * variance) @ reference.root.T)
