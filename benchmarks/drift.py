@@ -25,8 +25,8 @@ from msc_vision.morphology.baseline import Baseline, Origin, ProfiledField, make
 from msc_vision.morphology.profile import PROFILE_TRAITS, profile_array
 
 SEED = 930_000
-"""Traits and settings were chosen on vessels with seeds below 10,000; those from 910,000 on showed that an earlier way to
-split the variance was too cautious, so they judge no longer."""
+"""Traits and settings were chosen on vessels with seeds below 10,000. Those from 910,000 on showed that an earlier way
+to split the variance was too cautious, so they judge no longer."""
 COVERS = (40, 60, 80, 90)
 KINDS = ("flattened", "cuboidal")
 SHARES_PERCENT = (5, 10, 15, 30)

@@ -1,10 +1,12 @@
 """Speed of the network: from file to written labels with cells, alone, and against what its arithmetic would take."""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from benchmarks.inputs import PIXEL_SIZE_UM, SIDE_PX, base_fields, tiff_folder
+from benchmarks.inputs import PIXEL_SIZE_UM, SIDE_PX, base_fields, manifest_of, tiff_folder
 from benchmarks.setup import Setup
 from benchmarks.speed import MEGAPIXELS, STAGES, Stages, alternately, profile_table, run_seconds, spread
-from benchmarks.tables import Figure, Section, at_least, table
+from benchmarks.tables import Figure, Section, at_least, at_most, table
+from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import Pipeline
-from msc_vision.records import Region
+from msc_vision.records import FieldScore, Region
 from msc_vision.segmentation.network.inputs import network_inputs
 from msc_vision.segmentation.network.model import GRID
 from msc_vision.segmentation.network.predict import has_native_bf16, interpolated
@@ -51,6 +54,7 @@ NETWORK_STAGES: Stages = (
     ("network/predict.py:predict_window - network/inputs.py:network_inputs", "network"),
     ("segmentation/cells.py:cell_parts", "basins and their contacts"),
     ("segmentation/cells.py:join_cells", "basins to cells"),
+    ("batch/describe.py:describe", "describe: shapes, order, aggregates, signs"),
     ("io/labels.py:write_labels", "write labels"),
 )
 
@@ -82,21 +86,56 @@ def measure(setup: Setup) -> Section:
     model = load_model(recipe.network.model)
     n, repeats = (2, 1) if setup.is_trial else (N_FIELDS, REPEATS)
     folder = tiff_folder(N_FIELDS, "zlib")
-    (times,) = alternately([lambda: run_seconds(folder, n, WORKERS, recipe)], repeats)
+    cases = [
+        lambda: run_seconds(folder, n, WORKERS, recipe, cells_only),
+        lambda: run_seconds(folder, n, WORKERS, recipe),
+    ]
+    times, all_times = alternately(cases, repeats)
     rate = n * MEGAPIXELS / statistics.median(times)
     costs = multiply_adds(model.network, model.config.network.n_inputs)
     picture = canonical_picture(model)
     rates = _rates(model, picture, repeats)
     figures = [at_least("file to written labels, cells included", rate, 8, " MP/s", digits=1)]
     figures.append(Figure("the same against the aim", f"{rate:.1f} MP/s", "aim 12 MP/s"))
+    figures.append(
+        Figure("with shapes, aggregates and signs", f"{n * MEGAPIXELS / statistics.median(all_times):.1f} MP/s")
+    )
+    figures.append(at_most("what these add, of one thread", describing_percent(folder, recipe, n), 40, " %", digits=0))
     figures += [_gpu_figure(r, picture.size) for r in rates if r.name.startswith("cuda")]
     if not torch.cuda.is_available():
         figures.append(Figure("network alone on a GPU", "not measured: none here", f"≥ {GPU_BAR_MPX} MP/s"))
     run = table(
-        ("run", "s (median, range)", "MP/s"), [(f"{n} fields, {WORKERS} workers", spread(times), f"{rate:.1f}")]
+        ("run", "s (median, range)", "MP/s"),
+        [
+            (f"{n} fields, {WORKERS} workers, {what}", spread(some), f"{n * MEGAPIXELS / statistics.median(some):.1f}")
+            for what, some in (("cells only", times), ("all", all_times))
+        ],
     )
     tables = (run, profile_table(folder, recipe, NETWORK_STAGES, n), _rate_table(rates, costs, picture.size, model))
     return Section(_intro(recipe, model, costs, n, repeats), tuple(figures), tables)
+
+
+def cells_only(task: FieldTask, **options: Any) -> FieldScore:
+    """Score a field without saying anything of it but its cells."""
+    return score_field(replace(task, is_described=False), **options)
+
+
+def describing_percent(folder: Path, recipe: Pipeline, n: int) -> float:
+    """Return what shapes, order, aggregates and signs add to the processor time of a field, file to written labels."""
+    rows = manifest_of(folder, n).rows
+    torch.set_num_threads(1)
+
+    def scored(*, is_described: bool) -> float:
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as scratch:
+            for i, row in enumerate(rows):
+                labels = Path(scratch) / f"{i}.ome.zarr"
+                task = FieldTask(str(i), folder / row.path, row, recipe, labels, None, is_described=is_described)
+                score_field(task)
+        return time.process_time() - start
+
+    with_all, without = alternately([partial(scored, is_described=is_described) for is_described in (True, False)], 3)
+    return 100 * (statistics.median(with_all) / statistics.median(without) - 1)
 
 
 def _intro(recipe: Pipeline, model: Model, costs: float, n: int, repeats: int) -> str:

@@ -16,7 +16,7 @@ import cv2
 from benchmarks.inputs import SIDE_PX, manifest_of, tiff_folder
 from benchmarks.setup import Setup
 from benchmarks.tables import Section, at_least, at_most, table
-from msc_vision.batch.execute import opencv_in_one_thread
+from msc_vision.batch.execute import Scorer, opencv_in_one_thread
 from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import Pipeline, load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
@@ -114,7 +114,9 @@ def spread(times: Sequence[float]) -> str:
     return f"{statistics.median(times):.2f} ({min(times):.2f}-{max(times):.2f})"
 
 
-def run_seconds(folder: Path, n: int, workers: int, recipe: Pipeline | None = None) -> float:
+def run_seconds(
+    folder: Path, n: int, workers: int, recipe: Pipeline | None = None, scorer: Scorer = score_field
+) -> float:
     """Return the seconds from a manifest to a complete run folder, by default of the `contrast` recipe."""
     with tempfile.TemporaryDirectory() as scratch:
         start = time.perf_counter()
@@ -126,7 +128,7 @@ def run_seconds(folder: Path, n: int, workers: int, recipe: Pipeline | None = No
             Path(scratch) / "run",
             settings=settings,
         )
-        summary = run_folder(plan)
+        summary = run_folder(plan, scorer=scorer)
         elapsed = time.perf_counter() - start
     if summary.n_scored != n:
         raise RuntimeError(f"{summary.n_scored} of {n} fields were scored, so their time says nothing")

@@ -76,7 +76,10 @@ class Tiling:
 
 @dataclass(frozen=True, slots=True)
 class FieldTask:
-    """One field to be scored: where it is, how, and where its outputs go (None: not written)."""
+    """One field to be scored: where it is, how, and where its outputs go (None: not written).
+
+    ``is_described`` False leaves it at cells and confluency: nothing is said of shapes, aggregates or the surface.
+    """
 
     key: str
     source: Path
@@ -86,6 +89,7 @@ class FieldTask:
     objects_path: Path | None
     plane: PlaneChoice = PlaneChoice()  # noqa: RUF009  (frozen)
     tiling: Tiling = Tiling()
+    is_described: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +240,7 @@ def _network(
 
     assumed_um = task.pipeline.contrast.assumed_pixel_size_um / frame.factor
     found = network_field(settings, frame, assumed_um, read_native)
-    return replace(found, describe_settings=task.pipeline.describe, hints=hints)
+    return replace(found, describing=task.pipeline.describe if task.is_described else None, hints=hints)
 
 
 def _counted(

@@ -129,7 +129,7 @@ def segment_images(
 def _task(number: int, image: Path, work: Path, pipeline: Pipeline, pixel_size_um: float | None) -> FieldTask:
     row = ManifestRow(path=str(image), vessel_id="", vessel_type="", layer=1, pixel_size_um=pixel_size_um)
     key = f"{number:06d}"
-    return FieldTask(key, image.absolute(), row, pipeline, work / f"{key}.ome.zarr", None)
+    return FieldTask(key, image.absolute(), row, pipeline, work / f"{key}.ome.zarr", None, is_described=False)
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Look(NamedTuple):
     objects: ObjectTable
     areas: Areas
     opinion: Opinion
-    description: Description
+    description: Description | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class NetworkField:
     """A field, the network that looks at it, and how it goes through.
 
     ``pixel_size_um`` is that of a native pixel, or what is taken for it: then ``guessed_ratio`` is that over what was
-    assumed.
+    assumed. Without ``describing`` nothing is said of a field but its cells.
     """
 
     model: Model
@@ -82,7 +82,7 @@ class NetworkField:
     pixel_size_um: float
     precision: Precision
     guessed_ratio: float = 1.0
-    describe_settings: DescribeSettings = DescribeSettings()  # noqa: RUF009  (frozen)
+    describing: DescribeSettings | None = None
     hints: Hints = Hints()  # noqa: RUF009  (frozen)
 
     def look_whole(
@@ -120,10 +120,12 @@ class NetworkField:
         parts, local = self._parts(maps, visible, region, region)
         objects = self._join([parts])
         labels = objects.lookups[0][local]
-        describer = self._describer(_views_of(View(working, labels, visible, maps)))
-        described = describer.describe(objects.table, [region], map, self.hints)
+        described = None
+        if self.describing is not None:
+            describer = self._describer(_views_of(View(working, labels, visible, maps)), self.describing)
+            described = describer.describe(objects.table, [region], map, self.hints)
         return Look(
-            masks=Masks(labels, visible, described.aggregate_image),
+            masks=Masks(labels, visible, described.aggregate_image if described else None),
             objects=objects,
             areas=areas(judged, visible, contrast),
             opinion=self._opinion(probabilities(maps[0], visible), strangeness),
@@ -189,25 +191,34 @@ class NetworkField:
                     working = to_working(read_native(frame.native(region)), frame.factor, frame.scale)
                     return View(working, writer.read_instances(region), self._visible(maps, judged(region)), maps)
 
-                describer = self._describer(view)
-                described = describer.describe(objects.table, tiles, tile_map, self.hints)
-                if described.has_aggregates:
-
-                    def pile(region: Region, lookup: NDArray[np.int32]) -> None:
-                        writer.write_tile(region, None, None, None, describer.aggregate_labels(region, lookup))
-
-                    for _ in tile_map(pile, tiles, described.aggregates.lookups):
-                        pass
+                described = self._describe_tiled(view, writer, objects, tiles, tile_map)
         if target is not None and seen.n_judgeable == 0:
             shutil.rmtree(target)
         sums = sum((sums for _, sums, _ in found), start=Probabilities())
         return Look(None, objects, seen, self._opinion(sums, stored.strangeness), described)
 
-    def _describer(self, read: ReadView) -> Describer:
+    def _describe_tiled(
+        self, read: ReadView, writer: LabelsWriter, objects: ObjectTable, tiles: Sequence[Region], tile_map: TileMap
+    ) -> Description | None:
+        """Describe a large field whose cells are written, and write its aggregates beside them."""
+        if self.describing is None:
+            return None
+        describer = self._describer(read, self.describing)
+        described = describer.describe(objects.table, tiles, tile_map, self.hints)
+        if described.has_aggregates:
+
+            def pile(region: Region, lookup: NDArray[np.int32]) -> None:
+                writer.write_tile(region, None, None, None, describer.aggregate_labels(region, lookup))
+
+            for _ in tile_map(pile, tiles, described.aggregates.lookups):
+                pass
+        return described
+
+    def _describer(self, read: ReadView, settings: DescribeSettings) -> Describer:
         frame = self.frame
         working_um = self.pixel_size_um * frame.factor
         scale = FieldScale(frame.working_shape, frame.info.shape, frame.factor, working_um, frame.pixel_size_um)
-        return Describer(read, scale, self.describe_settings)
+        return Describer(read, scale, settings)
 
     def _opinion(self, sums: Probabilities, strangeness: Sequence[NDArray[np.float32]]) -> Opinion:
         is_known = self.frame.pixel_size_um is not None
