@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.findings.aggregate_evidence import SIGNS
 from msc_vision.findings.aggregate_weights import HIDDEN_MOST, AggregateNet, net_json, read_net, shipped_net
+from msc_vision.io.sealed import sealed_text
 from msc_vision.learning.aggregates import (
     Examples,
     FitSettings,
@@ -54,7 +55,7 @@ def test_an_altered_file_is_refused(name: str, tmp_path: Path) -> None:
         read_net(path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"sha256": ""}'], ids=["empty", "a list", "nothing in it"])
+@pytest.mark.parametrize("content", ["", "[]", sealed_text({})], ids=["empty", "a list", "nothing in it"])
 def test_a_damaged_file_is_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "net.json"
     path.write_text(content)

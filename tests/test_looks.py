@@ -229,7 +229,7 @@ def test_weights_survive_their_file(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda text: text.replace("0.", "1.", 1), "was changed"),
+        (lambda text: text.replace("0.", "1.", 1), "was altered"),
         (lambda text: text[:-20], "cannot be read"),
         (lambda text: json.dumps({"looks": []}), "cannot be read"),
     ],

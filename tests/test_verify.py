@@ -9,10 +9,11 @@ import pytest
 
 from batch_cases import largest_file, plain_score, plan_of, write_images
 from msc_vision.batch.run import run_folder
-from msc_vision.batch.store import canonical_sha256, file_sha256
+from msc_vision.batch.store import file_sha256
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import labels_sha256, read_labels, write_labels
+from msc_vision.io.sealed import canonical_sha256
 
 
 @pytest.fixture(scope="module")

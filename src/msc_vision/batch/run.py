@@ -28,7 +28,6 @@ from msc_vision.batch.store import (
     TABLES,
     VESSELS_NAME,
     as_output_error,
-    canonical_sha256,
     fields_table,
     file_sha256,
     has_objects,
@@ -44,6 +43,7 @@ from msc_vision.batch.store import (
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
+from msc_vision.io.sealed import canonical_sha256
 from msc_vision.records import FieldScore, Manifest
 from msc_vision.statistics.character import characters
 from msc_vision.statistics.rollup import (

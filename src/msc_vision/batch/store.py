@@ -187,11 +187,6 @@ def text_sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def canonical_sha256(content: Mapping[str, Any]) -> str:
-    """Return the sha256 of a JSON object that does not depend on the order of keys or on white space."""
-    return text_sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False))
-
-
 def output_hashes(out: Path, scores: Iterable[FieldScore]) -> dict[str, str]:
     """Return path to sha256 of every result in a run folder, sorted; labels by the digest their field records."""
     found = {name: file_sha256(out / name) for name in TABLES}

@@ -24,7 +24,6 @@ from msc_vision.batch.store import (
     TABLES,
     VESSELS_NAME,
     WORK_NAME,
-    canonical_sha256,
     fields_columns,
     file_sha256,
     layers_columns,
@@ -32,6 +31,7 @@ from msc_vision.batch.store import (
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable
+from msc_vision.io.sealed import canonical_sha256
 from msc_vision.records import Complaint
 
 _COMPLETE = ("done", "done-with-failures")

@@ -3,8 +3,6 @@
 `msc_vision.learning.aggregates` fits and writes them; they are never edited by hand.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
+from msc_vision.io.sealed import read_sealed, sealed_text
 
 SIGN_MOST = 127
 HIDDEN_MOST = 2047
@@ -94,9 +93,7 @@ def net_json(net: AggregateNet) -> bytes:
         "bias_in": _whole(net.bias_in),
         "weights_in": _whole(net.weights_in),
     }
-    content["sha256"] = _digest(content)
-    lines = [f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in content.items()]
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    return sealed_text(content).encode()
 
 
 def read_net(path: Path) -> AggregateNet:
@@ -107,9 +104,9 @@ def read_net(path: Path) -> AggregateNet:
     InvalidDataError
         If it is damaged, altered or of another format.
     """
+    content = read_sealed(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        sealed, version = content.pop("sha256"), content["schema_version"]
+        version = content["schema_version"]
         net = AggregateNet(
             tuple(content["signs"]),
             np.array(content["weights_in"], np.float32),
@@ -119,12 +116,10 @@ def read_net(path: Path) -> AggregateNet:
             (int(content["shift"][0]), int(content["shift"][1])),
             content["training"],
         )
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as err:
+    except (ValueError, KeyError, TypeError, IndexError) as err:
         raise InvalidDataError(f"{path}: the weights cannot be read: {' '.join(str(err).split())}.") from err
     if version != _SCHEMA_VERSION:
         raise InvalidDataError(f"{path}: weights of format {version}; this version reads {_SCHEMA_VERSION}.")
-    if _digest(content) != sealed:
-        raise InvalidDataError(f"{path} was altered since it was made: its sha256 does not fit.")
     return net
 
 
@@ -142,8 +137,3 @@ def shipped_path() -> Path:
 def _whole(values: NDArray[np.float32]) -> list[Any]:
     listed: list[Any] = values.astype(np.int64).tolist()
     return listed
-
-
-def _digest(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,7 +6,6 @@ The answer is ``suspect``, ``no visual sign`` or ``not assessable``. A picture s
 bacteria, so no answer says more than what could be seen.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.findings.background import BODY_FIGURES, CELL_SAMPLE, PERCENT, BackgroundParts, join_threads
+from msc_vision.io.sealed import read_sealed
 from msc_vision.morphology.feature import Feature
 
 Outcome = Literal["suspect", "no visual sign", "not assessable"]
@@ -340,7 +340,7 @@ def is_budding(figures: NDArray[np.integer]) -> NDArray[np.bool_]:
 @lru_cache(maxsize=1)
 def _body_weights() -> tuple[NDArray[np.int64], int]:
     """Return a weight for each of `BODY_FIGURES`, whole numbers so that no order of sums matters."""
-    read = json.loads((files("msc_vision.findings") / "data" / "signs.json").read_text(encoding="utf-8"))["budding"]
+    read = read_sealed(files("msc_vision.findings") / "data" / "signs.json")["budding"]
     return np.array([read["weights"][name] for name in BODY_FIGURES], np.int64), int(read["bias"])
 
 

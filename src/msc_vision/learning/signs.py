@@ -5,7 +5,6 @@ every small body against where the simulator put yeast. The same fields also giv
 """
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from msc_vision.batch.plan import RunSettings, available_cores
 from msc_vision.findings.background import BODY_FIGURES, find_bodies
 from msc_vision.io.masks import read_mask
 from msc_vision.io.output import write_whole
+from msc_vision.io.sealed import sealed_text
 from msc_vision.synth import FieldSettings, render_field
 from msc_vision.synth.contamination import contaminate
 
@@ -69,7 +69,7 @@ def main() -> None:
     figures, is_yeast = learning_rows(fields, arguments.pipeline)
     weights, bias = fitted(figures, is_yeast)
     found = {"budding": {"weights": dict(zip(BODY_FIGURES, weights, strict=True)), "bias": bias}}
-    write_whole(arguments.out, (json.dumps(found, indent=2) + "\n").encode())
+    write_whole(arguments.out, sealed_text(found).encode())
 
 
 def learning_rows(fields: Sequence[Drawn], pipeline: str) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:

@@ -4,7 +4,6 @@ On disk a baseline is a folder: ``fields.parquet`` (a profile per field), ``base
 comes from, hashes) and ``card.md`` (the same to read). Everything else is fitted from the profiles when it is loaded.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from pydantic import ValidationError
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.output import new_folder
+from msc_vision.io.sealed import canonical_sha256
 from msc_vision.morphology.drift import Drift, DriftJudge, Driver
 from msc_vision.morphology.profile import ProfileTrait, profile_array
 from msc_vision.morphology.reference import DriftSettings, Grouping
@@ -272,12 +272,7 @@ def _table_sha256(table: pa.Table) -> str:
     """Return a digest of what a table says, whatever version of the library writes it."""
     content = {name: table[name].to_pylist() for name in table.column_names}
     content["traits"] = json.loads(table.schema.metadata[b"traits"])
-    return _canonical_sha256(content)
-
-
-def _canonical_sha256(content: Mapping[str, Any]) -> str:
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return canonical_sha256(content)
 
 
 def _baseline(head: BaselineHead, table: pa.Table) -> Baseline:
@@ -285,7 +280,7 @@ def _baseline(head: BaselineHead, table: pa.Table) -> Baseline:
     profiles = np.column_stack([_column(table, trait.name) for trait in traits])
     groups = Grouping.of(table["vessel_id"].to_pylist(), table["layer"].to_pylist())
     judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings)
-    return Baseline(head, _canonical_sha256(_head_content(head)), judge, traits, table)
+    return Baseline(head, canonical_sha256(_head_content(head)), judge, traits, table)
 
 
 def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -394,7 +389,7 @@ def load_baseline(folder: Path) -> Baseline:
         raise InvalidDataError(f"{folder}: the baseline cannot be read: {' '.join(str(err).split())}.") from err
     if version != SCHEMA_VERSION:
         raise InvalidDataError(f"{folder}: a baseline of format {version}; this version reads {SCHEMA_VERSION}.")
-    if _canonical_sha256(_head_content(head)) != sha256:
+    if canonical_sha256(_head_content(head)) != sha256:
         raise InvalidDataError(f"{folder / BASELINE_NAME} was altered since it was made: its sha256 does not fit.")
     if _table_sha256(table) != head.profiles_sha256:
         raise InvalidDataError(f"{folder / PROFILES_NAME} was altered since it was made: its sha256 does not fit.")

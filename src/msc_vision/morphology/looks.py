@@ -4,8 +4,6 @@ A look is a resemblance to drawn cells, learnt from a simulator and never checke
 cell that looks cuboidal is not thereby an osteoblast, one with droplets no adipocyte, a flat one not senescent.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.errors import InvalidDataError
+from msc_vision.io.sealed import read_sealed, sealed_text
 from msc_vision.morphology.feature import Feature
 from msc_vision.morphology.profile import CELLS_MIN
 
@@ -143,12 +142,7 @@ class LookModel:
             "layers": [{"weights": weights.tolist(), "bias": bias.tolist()} for weights, bias in self.layers],
             "training": dict(self.training),
         }
-        lines = (f'"{k}": {json.dumps(v)}' for k, v in (content | {"sha256": _sha256(content)}).items())
-        return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return sealed_text(content)
 
 
 def read_looks(path: Traversable) -> LookModel:
@@ -159,13 +153,7 @@ def read_looks(path: Traversable) -> LookModel:
     InvalidDataError
         If it was changed, or is of other looks or inputs.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        said = content.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError) as err:
-        raise InvalidDataError(f"{path}: cannot be read as weights of looks: {err!r}.") from err
-    if said != _sha256(content):
-        raise InvalidDataError(f"{path}: it was changed: its sha256 is not {said[:12]}… as it says.")
+    content = read_sealed(path)
     if content["looks"] != list(LOOKS) or content["inputs"] != list(LOOK_INPUTS):
         raise InvalidDataError(f"{path}: it is of other looks or inputs than this version: make it again.")
     layers = tuple((np.array(one["weights"]), np.array(one["bias"])) for one in content["layers"])
