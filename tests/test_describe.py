@@ -11,6 +11,7 @@ from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.io.labels import read_aggregates, read_labels
 from msc_vision.morphology.profile import PROFILE_TRAITS
 from msc_vision.records import ManifestRow
+from msc_vision.report.crops import place_box
 from msc_vision.synth import FieldSettings, render_field
 
 PIXEL_UM = 1.3
@@ -100,6 +101,26 @@ def test_patches_of_local_contrast_are_no_cells(image, tmp_path):
     assert (score.morphology, score.findings, score.contamination) == ({}, {}, None)
     assert "length_um" not in objects.dtype.names
     assert read_aggregates(labels).max() == 0
+
+
+def test_a_suspect_field_says_where_the_signs_are(tmp_path):
+    settings = {
+        "height_px": 700,
+        "width_px": 700,
+        "pixel_size_um": PIXEL_UM / 2,
+        "confluency_percent": 15,
+        "contamination": {"kind": "dots", "amount": 0.8},
+    }
+    path = tmp_path / "dots.tif"
+    tifffile.imwrite(path, render_field(FieldSettings.model_validate(settings), 9).image)
+    score, _, _ = described(path, tmp_path / "d", pixel_size_um=PIXEL_UM / 2)
+    assert score.contamination == "suspect"
+    assert "dots" in score.contamination_note
+    sign, (y0, y1, x0, x1) = place_box(score.contamination_places[0])
+    assert sign == "dots"
+    assert 0 <= y0 < y1 <= 700  # in pixels of the image, two of which make one that is worked on
+    assert 0 <= x0 < x1 <= 700
+    assert any(place_box(one)[1][1] > 350 or place_box(one)[1][3] > 350 for one in score.contamination_places)
 
 
 def test_a_field_without_aggregates_stores_no_picture_of_them(tmp_path):

@@ -25,7 +25,7 @@ from msc_vision.morphology.profile import ProfileTrait
 from msc_vision.report.appearance import fill_appearance, suspect_pictures
 from msc_vision.report.cells import CELLS_MIN, FIGURES, Cells, deviating_cells, medians
 from msc_vision.report.character import character_rows, drift_said, signs_said
-from msc_vision.report.crops import crop_region
+from msc_vision.report.crops import crop_region, place_box
 from msc_vision.report.distributions import WIDTH_PX, draw_distributions, shares_percent, to_px
 from msc_vision.report.gallery import Gallery
 from msc_vision.report.load import _character, load_run
@@ -66,6 +66,10 @@ DRIFTED = replace(
     drift_words=("cells 1.4 times as wide on average", "cells 1.3 times as large on average"),
 )
 SIGNS = {"contamination": "no visual sign"}
+
+
+def test_a_place_reads_back_as_a_run_writes_it():
+    assert place_box("dots 0:128,640:768") == ("dots", (0, 128, 640, 768))
 
 
 def said_of(found, **changes):

@@ -146,7 +146,8 @@ class FieldScore:
 
     ``confluency_percent`` is the covered share of the judgeable area, 0 to 100. Areas need a pixel size; without one
     they are None. ``morphology`` is the profile of its cells and its layer, ``findings`` are figures of aggregates and
-    of the background, both without what could not be measured; ``contamination`` is None where nobody looked.
+    of the background, both without what could not be measured; ``contamination`` is None where nobody looked;
+    ``contamination_places`` are where a sign is strongest, as ``dots 0:128,640:768`` (rows, columns of the image).
     """
 
     key: str
@@ -172,6 +173,7 @@ class FieldScore:
     findings: dict[str, float] = field(default_factory=dict)
     contamination: VisualSigns | None = None
     contamination_note: str | None = None
+    contamination_places: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     image_sha256: str | None = None

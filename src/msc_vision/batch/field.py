@@ -17,6 +17,7 @@ from msc_vision.batch.describe import Description, Hints
 from msc_vision.batch.low_attachment import LOW_ATTACHMENT, is_low_attachment, measure_spheroids
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
+from msc_vision.findings.contamination import Place
 from msc_vision.imaging.artefacts import judgeable_mask
 from msc_vision.imaging.frame import Frame, frame_of, overview_of, overview_of_pixels
 from msc_vision.imaging.normalise import to_working, working_factor
@@ -465,12 +466,12 @@ def _scored(
         judgeable_area_mm2=None if area_mm2 is None else area_mm2 * judgeable_share,
         n_objects=len(counted.objects),
         labels_sha256=counted.labels_sha256,
-        **_described(counted.description),
+        **_described(counted.description, frame),
         **common,
     )
 
 
-def _described(description: Description | None) -> dict[str, Any]:
+def _described(description: Description | None, frame: Frame) -> dict[str, Any]:
     if description is None:
         return {}
     return {
@@ -478,7 +479,13 @@ def _described(description: Description | None) -> dict[str, Any]:
         "findings": description.findings,
         "contamination": description.signs.outcome,
         "contamination_note": description.signs.reason,
+        "contamination_places": tuple(_place_text(place, frame) for place in description.signs.places),
     }
+
+
+def _place_text(place: Place, frame: Frame) -> str:
+    native = frame.native(Region(place.y0_px, place.y1_px, place.x0_px, place.x1_px))
+    return f"{place.sign} {native.y0}:{native.y1},{native.x0}:{native.x1}"
 
 
 def _common(frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:

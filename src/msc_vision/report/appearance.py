@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from msc_vision.errors import MscVisionError
 from msc_vision.morphology.baseline import Baseline
 from msc_vision.report.cells import FIGURES, Cells, DeviatingCell, deviating_cells, read_cells
 from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
-from msc_vision.report.crops import cell_picture
+from msc_vision.report.crops import cell_picture, place_box
 from msc_vision.report.distributions import Distribution, draw_distributions, expected_means, scored_fields
 from msc_vision.report.fields import field_picture
 from msc_vision.report.gallery import ShownField
@@ -23,6 +24,7 @@ MAX_DEVIATING_PER_PAGE = 48
 MAX_LAYERS = 12
 """Layers of a page whose directions, and as many whose aggregates, are shown."""
 MAX_SUSPECTS = 6
+MAX_PLACES = 2
 LONGEST_PX = 520
 CROP_BYTES, FIELD_BYTES = 16_000, 48_000
 
@@ -61,9 +63,18 @@ def fill_appearance(content: RunContent, baseline: Baseline | None = None) -> Ma
 
 
 def suspect_pictures(fields: Iterable[FieldEntry]) -> tuple[ShownField, ...]:
-    """Return pictures of the first fields that show a visual sign of contamination."""
-    shown = (_shown(field, field_picture, "suspect", field.contamination_note) for field in list(fields)[:MAX_SUSPECTS])
+    """Return pictures of the first fields that show a visual sign of contamination, each with where it is strongest."""
+    shown: list[ShownField | None] = []
+    for field in list(fields)[:MAX_SUSPECTS]:
+        shown.append(_shown(field, field_picture, "suspect", field.contamination_note))
+        for place in field.contamination_places[:MAX_PLACES]:
+            sign, box = place_box(place)
+            shown.append(_shown(field, partial(_place_picture, box=box), sign, "where this sign is strong"))
     return tuple(one for one in shown if one is not None)
+
+
+def _place_picture(field: FieldEntry, _: int, budget_bytes: int, *, box: tuple[int, int, int, int]) -> Picture:
+    return cell_picture(field, None, box, budget_bytes)
 
 
 def _appearance(

@@ -39,6 +39,7 @@ class FieldEntry:
     plane: PlaneChoice = PlaneChoice()  # noqa: RUF009  (frozen)
     contamination: VisualSigns | None = None
     contamination_note: str | None = None
+    contamination_places: tuple[str, ...] = ()
     aggregate_area_percent: float | None = None
     morphology: Mapping[str, float] = field(default_factory=dict, hash=False)
 

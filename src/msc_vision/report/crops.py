@@ -17,14 +17,21 @@ LEAST_UM = 150.0
 AROUND = 1.5
 
 
-def cell_picture(entry: FieldEntry, label: int, box: tuple[int, int, int, int], budget_bytes: int) -> Picture:
-    """Return one cell in the middle of its surroundings, outlined.
+def place_box(place: str) -> tuple[str, tuple[int, int, int, int]]:
+    """Return what was seen at a place, and its box y0, y1, x0, x1 in native pixels, as a run writes them."""
+    sign, box = place.split(" ")
+    rows, columns = (tuple(map(int, ends.split(":"))) for ends in box.split(","))
+    return sign, (rows[0], rows[1], columns[0], columns[1])
+
+
+def cell_picture(entry: FieldEntry, label: int | None, box: tuple[int, int, int, int], budget_bytes: int) -> Picture:
+    """Return one cell in the middle of its surroundings, outlined; or a place without any outline.
 
     Parameters
     ----------
     entry : FieldEntry
-    label : int
-        Number of the cell in its field.
+    label : int or None
+        Number of the cell in its field; None for a place.
     box : (int, int, int, int)
         y0, y1, x0, x1 in native pixels.
     budget_bytes : int
@@ -50,12 +57,12 @@ def cell_picture(entry: FieldEntry, label: int, box: tuple[int, int, int, int], 
     )
     with open_image(entry.image, entry.plane) as image:
         gray = image.read(native).astype(np.float32)
-    mask = read_labels(entry.labels, 0, region)[1] == label
+    mask = None if label is None else read_labels(entry.labels, 0, region)[1] == label
     size = (SIDE_PX, round(SIDE_PX * region.shape[0] / region.shape[1]))
     pixel_size_um = None if entry.pixel_size_um is None else entry.pixel_size_um * gray.shape[1] / SIDE_PX
     return make_picture(
         cv2.resize(gray, size, interpolation=cv2.INTER_AREA if gray.shape[1] > SIDE_PX else cv2.INTER_CUBIC),
-        overlay=found_overlay(_smoothly_sized(mask, size)),
+        overlay=None if mask is None else found_overlay(_smoothly_sized(mask, size)),
         pixel_size_um=pixel_size_um,
         budget_bytes=budget_bytes,
     )

@@ -125,6 +125,7 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
         plane=PlaneChoice(time=row["time_index"], channel=plane.channel, z=row["z_index"], scene=plane.scene),
         contamination=row.get("contamination"),
         contamination_note=row.get("contamination_note"),
+        contamination_places=tuple(row.get("contamination_places") or ()),
         aggregate_area_percent=row.get("findings_aggregate_area_percent"),
         morphology={
             name.removeprefix(_MORPHOLOGY): value
