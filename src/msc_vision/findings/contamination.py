@@ -479,11 +479,15 @@ def _hidden_fine(figures: BackgroundFigures, focus_ratio: float | None, limits: 
     return ""
 
 
+def _said(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 100 else f"{figure:.3g}"
+
+
 def _sign(name: SignName, figure: float, limit: float, unit: str, hidden: str, *, more: str = "") -> Sign:
     """Return a sign that shows if its figure reaches its limit; ``more`` says what else forbids it."""
     if hidden:
         return Sign(name, "not assessable", figure, limit, unit, hidden)
-    measured = f"{name}: {figure:.3g} {unit}, limit {limit:g} {unit}."
+    measured = f"{name}: {_said(figure)} {unit}, limit {limit:g} {unit}."
     if figure >= limit and not more:
         return Sign(name, "suspect", figure, limit, unit, f"Visual sign of {measured}")
     return Sign(name, "no visual sign", figure, limit, unit, f"{more or 'No visual sign of'} {measured}")
