@@ -7,7 +7,8 @@ profiles are kept in ``benchmarks/.cache/drift`` under a name that holds what it
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -157,34 +158,28 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 # --- errors of the segmentation ---------------------------------------------------------------------------------------
 
 
-class describe_with_errors:  # noqa: N801  (a context manager)
+@contextmanager
+def describe_with_errors(plan: VesselPlan, seed: int) -> Iterator[None]:
     """Within the block, cells are split and merged at random between segmentation and description."""
+    plain = describe.Describer.describe
 
-    def __init__(self, plan: VesselPlan, seed: int) -> None:
-        self._plan, self._seed = plan, seed
-        self._plain = describe.Describer.describe
+    def described(own: describe.Describer, _: Any, tiles: Any, tile_map: Any, hints: Any) -> Any:
+        view = own.read(tiles[0])
+        changed = view._replace(labels=with_errors(view.labels, plan.split_percent, plan.merged_percent, seed))
 
-    def __enter__(self) -> None:
-        if not (self._plan.split_percent or self._plan.merged_percent):
-            return
-        plain, plan, seed = self._plain, self._plan, self._seed
+        def read(region: Any) -> Any:
+            at = np.s_[..., region.y0 : region.y1, region.x0 : region.x1]
+            return describe.View(*(plane[at] for plane in changed))
 
-        def described(own: describe.Describer, _: Any, tiles: Any, tile_map: Any, focus: Any) -> Any:
-            view = own.read(tiles[0])
-            labels = with_errors(view.labels, plan.split_percent, plan.merged_percent, seed)
-            changed = view._replace(labels=labels)
+        other = describe.Describer(read, own.scale, own.settings)
+        return plain(other, table_of(changed.labels, own.scale.factor), tiles, tile_map, hints)
 
-            def read(region: Any) -> Any:
-                at = np.s_[..., region.y0 : region.y1, region.x0 : region.x1]
-                return describe.View(*(plane[at] for plane in changed))
-
-            other = describe.Describer(read, own.scale, own.settings)
-            return plain(other, table_of(labels, own.scale.factor), tiles, tile_map, focus)
-
+    if plan.split_percent or plan.merged_percent:
         describe.Describer.describe = described  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> None:
-        describe.Describer.describe = self._plain  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        describe.Describer.describe = plain  # type: ignore[method-assign]
 
 
 def with_errors(labels: np.ndarray, split_percent: float, merged_percent: float, seed: int) -> np.ndarray:
