@@ -68,6 +68,12 @@ DRIFTED = replace(
 SIGNS = {"contamination": "no visual sign"}
 
 
+def test_fields_that_turned_hazy_are_told():
+    said = signs_said(replace(PLAIN, contamination="suspect", n_fields_suddenly_hazy=2), was_looked=True)
+    assert (said.text, said.is_alarm) == ("suspect", True)
+    assert said.detail.endswith("2 turned hazy since they were last pictured")
+
+
 def test_a_place_reads_back_as_a_run_writes_it():
     assert place_box("dots 0:128,640:768") == ("dots", (0, 128, 640, 768))
 

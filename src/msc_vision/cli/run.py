@@ -214,6 +214,7 @@ def _score(plan: "RunPlan", *, is_resumed: bool) -> "RunSummary":
 
 def _finish(summary: "RunSummary", types: "Catalogue", yardsticks: "Yardsticks") -> Path:
     """Write the report and say what was found; return where the report lies."""
+    from msc_vision.report.character import character_sentence
     from msc_vision.report.load import load_run
     from msc_vision.report.page import write_run_report
     from msc_vision.report.words import doubts, shown_reason, trouble_sentence, vessel_sentence
@@ -232,6 +233,8 @@ def _finish(summary: "RunSummary", types: "Catalogue", yardsticks: "Yardsticks")
         say(f"… and {len(doubtful) - MAX_NAMED} more worth a look; the report lists them.")
     for vessel in content.vessels:
         say(f"{vessel.vessel_id} ({vessel.type_name}): {vessel_sentence(vessel)}")
+        if character := character_sentence(vessel):
+            say(f"{vessel.vessel_id}: {character}")
     say(f"{trouble_sentence(content)} {summary.elapsed_s:.1f} s, {summary.megapixels_per_s:.1f} MP/s.")
     return page
 

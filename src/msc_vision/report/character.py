@@ -42,6 +42,16 @@ def character_rows(vessel: VesselEntry) -> tuple[CharacterRow, ...]:
     return tuple(rows)
 
 
+def character_sentence(vessel: VesselEntry) -> str | None:
+    """Return in one line what is said of a vessel beyond confluency, None where nothing was measured."""
+    if vessel.character is None or all(field.contamination is None for e in vessel.layers for field in e.scored):
+        return None
+    row = _row(vessel.vessel_id, vessel.character, vessel.layers)
+    named = (("drift", row.drift), ("aggregates", row.aggregates), ("visual signs of contamination", row.signs))
+    parts = [f"{name}: {said.text}" + (f" ({said.detail.rstrip('.')})" if said.detail else "") for name, said in named]
+    return "; ".join((*parts, f"density: {row.density.text}")) + "."
+
+
 def _row(where: str, found: Character | None, layers: Iterable[LayerEntry]) -> CharacterRow:
     if found is None:
         nothing = Said(NOT_MEASURED)
@@ -98,7 +108,9 @@ def signs_said(found: Character, *, was_looked: bool) -> Said:
     if not was_looked:
         return Said(NOT_MEASURED)
     if found.contamination == "suspect":
-        return Said("suspect", f"{found.n_fields_suspect} of {count(found.n_fields, 'field')}", is_alarm=True)
+        hazy = f"; {found.n_fields_suddenly_hazy} turned hazy since they were last pictured"
+        told = f"{found.n_fields_suspect} of {count(found.n_fields, 'field')}"
+        return Said("suspect", told + (hazy if found.n_fields_suddenly_hazy else ""), is_alarm=True)
     assessed = f"{found.n_fields_assessed} of {count(found.n_fields, 'field')} assessed"
     return Said(found.contamination, assessed)
 
