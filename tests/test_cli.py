@@ -162,7 +162,9 @@ def test_run_ends_with_a_table_the_failures_and_a_sentence_on_stderr(finished):
     assert re.search(r"^failed: cut.tif: ", result.stderr, flags=re.M)
     assert re.search(r"^FLASK-7 \(T-75 flask\): [\d.]+ % confluent, from 2 fields\.", result.stderr, flags=re.M)
     assert "2 of 3 fields scored; 1 field failed: not counted as empty." in result.stderr
-    assert re.search(r"^FLASK-7: drift: no baseline; aggregates: .*visual signs of contamination: ", result.stderr, re.M)
+    assert re.search(
+        r"^FLASK-7: drift: no baseline; aggregates: .*visual signs of contamination: ", result.stderr, re.M
+    )
     assert f"Report: {run / 'report.html'}" in result.stderr
 
 
