@@ -9,6 +9,7 @@ from msc_vision.batch.field import FieldTask, Tiling, score_field
 from msc_vision.batch.low_attachment import is_low_attachment
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.io.labels import read_aggregates, read_labels
+from msc_vision.morphology.orientation import ORDER_FEATURES
 from msc_vision.morphology.profile import PROFILE_TRAITS
 from msc_vision.records import ManifestRow
 from msc_vision.report.crops import place_box
@@ -74,6 +75,8 @@ def test_cells_and_aggregates_are_rows_of_one_table(whole):
 def test_the_profile_and_the_findings_are_there(whole):
     score, objects, _ = whole
     assert {trait.name for trait in PROFILE_TRAITS} <= set(score.morphology)
+    named = {feature.name for feature in ORDER_FEATURES}
+    assert {name for name in named if not name.startswith("defects")} <= set(score.morphology)  # these need more area
     assert all(np.isfinite(value) for value in (*score.morphology.values(), *score.findings.values()))
     assert score.findings["aggregates_per_cm2"] > 100
     assert score.contamination in {"suspect", "no visual sign", "not assessable"}

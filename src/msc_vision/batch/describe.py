@@ -341,7 +341,7 @@ class Describer:
         density = field_density(cells["touches_border"], percent, area_mm2, self.settings.density)
         if self.known_um is None:
             return density
-        return cell_profile(cells) | order_profile(figures) | density
+        return cell_profile(cells) | figures | order_profile(figures) | density
 
 
 def _leave_out(shapes: NDArray[np.void], piled_up: NDArray[np.bool_]) -> None:

@@ -182,11 +182,6 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def text_sha256(text: str) -> str:
-    """Return the sha256 of a text in UTF-8."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def output_hashes(out: Path, scores: Iterable[FieldScore]) -> dict[str, str]:
     """Return path to sha256 of every result in a run folder, sorted; labels by the digest their field records."""
     found = {name: file_sha256(out / name) for name in TABLES}
