@@ -63,9 +63,15 @@ def _table(vessels: "tuple[VesselDrift, ...]") -> "Table":
         found = one.drift
         score = "-" if found.score is None else f"{found.score:.1f}"
         interval = "-" if found.interval is None else f"{found.interval[0]:.1f} - {found.interval[1]:.1f}"
-        chance = "-" if found.probability is None else f"{found.probability:.2g}"
+        chance = "-" if found.probability is None else _chance(found.probability)
         passage = "-" if one.passage is None else str(one.passage)
         words = "; ".join(driver.words for driver in found.drivers)
         alarm = "ALARM" if found.is_alarm else ""
         table.add_row(one.vessel_id, passage, str(found.n_fields), score, interval, chance, alarm, words)
     return table
+
+
+def _chance(probability: float) -> str:
+    from msc_vision.report.character import LEAST_CHANCE
+
+    return f"< {LEAST_CHANCE:g}" if probability < LEAST_CHANCE else f"{probability:.2g}"
