@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import FieldScore, ManifestRow
-from msc_vision.statistics.rollup import ScoredField, layer_estimates, vessel_estimates
+from msc_vision.statistics.rollup import ScoredField, layer_estimates
+from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.vessels import layer_ranges, load_catalogue
 
 CATALOGUE = load_catalogue()
@@ -55,7 +56,7 @@ def test_layer_is_covered_area_over_judgeable_area():
     assert layers[0].sd_points == pytest.approx(math.sqrt(2 * 30**2))
     assert layers[0].imaged_percent == pytest.approx(100 * 4 / (500 * 100))
     assert layers[0].confluency_interval is None
-    assert "not computed" in layers[0].interval_note
+    assert layers[0].interval_note == "2 scored fields, and it takes 3"
 
 
 @pytest.mark.parametrize(
@@ -109,26 +110,27 @@ def test_a_layer_without_a_scored_field_is_never_a_number():
 def test_empty_surface_is_zero_and_measured():
     layers, vessel = estimate([scored(1, 0.0)])
     assert (layers[0].confluency_percent, layers[0].state) == (0.0, "measured")
-    assert vessel.confluency_percent == 0.0
+    assert vessel.measured_confluency_percent == 0.0
 
 
 def test_vessel_names_what_was_not_measured():
     fields = [scored(1, 80.0), scored(3, 40.0), unscored(3, "rejected", "x")]
     layers, vessel = estimate(fields)
-    assert vessel.confluency_percent == 60.0
+    assert vessel.measured_confluency_percent == 60.0
+    assert vessel.confluency_percent is None
     assert (vessel.measured_layers, vessel.degraded_layers) == ((1, 3), (3,))
     assert (vessel.missing_layers, vessel.unobservable_layers) == ((2,), tuple(range(4, 13)))
     assert vessel.layers == layers
     assert len(layers) == vessel.n_layers == 12
     assert vessel.measured_percent == pytest.approx(100 * 2 / 12)
     assert vessel.how == (
-        "Mean of 2 of 12 layers weighted by culture area; measured-degraded: 3; unobservable: 4-12; missing: 2."
+        "2 of 12 layers measured, weighted by culture area; measured-degraded: 3; unobservable: 4-12; missing: 2."
     )
 
 
 def test_many_fields_on_one_layer_do_not_outweigh_the_other_layer():
     fields = [scored(1, 90.0, name=f"f{i}") for i in range(50)] + [scored(2, 10.0)]
-    assert estimate(fields)[1].confluency_percent == 50.0
+    assert estimate(fields)[1].measured_confluency_percent == 50.0
 
 
 def test_a_well_is_a_vessel_of_one_layer():
@@ -269,7 +271,7 @@ def test_against_a_slow_obvious_sum(drawn):
     for vessel in vessel_estimates(layers, CATALOGUE):
         values = [one.confluency_percent for one in vessel.layers if one.state in ("measured", "measured-degraded")]
         expected = pytest.approx(sum(values) / len(values)) if values else None
-        assert vessel.confluency_percent == expected
+        assert vessel.measured_confluency_percent == expected
         named = vessel.measured_layers + vessel.unobservable_layers + vessel.missing_layers + vessel.inferred_layers
         assert sorted(named) == list(range(1, 13))
 

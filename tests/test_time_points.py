@@ -16,7 +16,8 @@ from msc_vision.batch.verify import verify_run
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.report.load import load_run
 from msc_vision.report.words import vessel_sentence
-from msc_vision.statistics.rollup import ScoredField, layer_estimates, vessel_estimates
+from msc_vision.statistics.rollup import ScoredField, layer_estimates
+from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.statistics.time_points import GAP_H, latest_keys
 from msc_vision.vessels import load_catalogue
 
@@ -48,7 +49,7 @@ def test_a_layer_imaged_on_two_days_is_as_confluent_as_on_the_second():
         picture(1, "1", TUESDAY, 60.0),
         picture(1, "2", TUESDAY, 64.0),
     )
-    assert layers[0].confluency_percent == vessel.confluency_percent == 62.0
+    assert layers[0].confluency_percent == vessel.measured_confluency_percent == 62.0
     assert (layers[0].n_fields_scored, layers[0].n_fields_earlier, vessel.n_fields_earlier) == (2, 2, 2)
     assert layers[0].state == "measured"
     assert layers[0].how.endswith("2 fields of earlier time points are left out.")
@@ -64,7 +65,7 @@ def test_a_layer_imaged_only_on_the_first_day_is_missing_on_the_second():
     assert layers[8].how == (
         "No field at the latest time point of the vessel. 1 field of earlier time points is left out."
     )
-    assert vessel.confluency_percent == 60.0
+    assert vessel.measured_confluency_percent == 60.0
     assert 9 in vessel.missing_layers
 
 

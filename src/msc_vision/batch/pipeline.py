@@ -25,6 +25,7 @@ from msc_vision.morphology.shape import ShapeSettings
 from msc_vision.resources import resource_path
 from msc_vision.segmentation.contrast import ContrastSettings
 from msc_vision.segmentation.fusion import DoubtSettings
+from msc_vision.statistics.settings import SamplingSettings
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -75,6 +76,7 @@ class Pipeline(BaseModel):
     spheroids: SpheroidSettings = Field(SpheroidSettings(), description="On ultra-low attachment surfaces only.")
     surface: SurfaceSettings = Field(SurfaceSettings(), description="Flaws of the surface itself.")
     looks: LookSettings = Field(LookSettings(), description="What cells look like: exploratory, no lineage.")
+    sampling: SamplingSettings = Field(SamplingSettings(), description="From fields to layers and vessels.")
 
     @property
     def describe(self) -> DescribeSettings:

@@ -24,6 +24,7 @@ from msc_vision.imaging.normalise import working_factor
 from msc_vision.io.images import open_image
 from msc_vision.records import ImageInfo, Manifest, ManifestRow, PlaneChoice
 from msc_vision.statistics.character import Yardsticks
+from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.vessels import Catalogue
 
 logger = logging.getLogger(__name__)
@@ -233,13 +234,30 @@ def plan_run(
 
 
 def compared_with(plan: RunPlan, yardsticks: Yardsticks) -> RunPlan:
-    """Return a plan whose vessels are compared with a baseline, or whose cells are read off a calibration."""
+    """Return a plan whose vessels are judged with what a site knows of them beforehand.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a layer study is of another site than vessels of its type.
+    """
     identity = dict(plan.identity)
     if yardsticks.baseline is not None:
         identity["baseline"] = yardsticks.baseline.sha256
     if yardsticks.calibration is not None:
         identity["density calibration"] = hashlib.sha256(yardsticks.calibration.model_dump_json().encode()).hexdigest()
+    if yardsticks.layer_study is not None:
+        _check_site(plan, yardsticks.layer_study)
+        identity["layer study"] = hashlib.sha256(yardsticks.layer_study.model_dump_json().encode()).hexdigest()
     return replace(plan, yardsticks=yardsticks, identity=identity)
+
+
+def _check_site(plan: RunPlan, study: LayerStudy) -> None:
+    for row in plan.manifest.rows:
+        is_of_study = plan.catalogue.get(row.vessel_type).id == study.vessel_type
+        refusal = study.refusal_of_site(row.site) if is_of_study else None
+        if refusal is not None:
+            raise InvalidArgumentError(f"{row.path}: {refusal}.")
 
 
 def field_key(row: ManifestRow) -> str:

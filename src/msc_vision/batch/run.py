@@ -49,11 +49,10 @@ from msc_vision.statistics.character import characters
 from msc_vision.statistics.rollup import (
     LayerEstimate,
     ScoredField,
-    VesselEstimate,
     latest_fields,
     layer_estimates,
-    vessel_estimates,
 )
+from msc_vision.statistics.vessel_rollup import VesselEstimate, batch_estimates, batches_of, vessel_estimates
 
 logger = logging.getLogger(__name__)
 
@@ -357,8 +356,11 @@ def _finish(
     out = plan.out
     scores = tuple(entry.score for entry in journal.entries())
     pairs = [ScoredField(task.row, score) for task, score in zip(plan.tasks, scores, strict=True)]
-    layers = layer_estimates(pairs, plan.catalogue, optics_profile=plan.optics_profile)
-    vessels = vessel_estimates(layers, plan.catalogue)
+    sampling, study = plan.pipeline.sampling, plan.yardsticks.layer_study
+    measured = layer_estimates(pairs, plan.catalogue, optics_profile=plan.optics_profile, settings=sampling)
+    vessels = vessel_estimates(measured, plan.catalogue, settings=sampling, study=study)
+    layers = tuple(layer for vessel in vessels for layer in vessel.layers)
+    batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), settings=sampling, study=study)
     found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
@@ -366,7 +368,7 @@ def _finish(
     write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs), found.fields))
     write_objects(out, plan.tasks, scores)
     write_table(out / LAYERS_NAME, layers_table(layers, found))
-    write_json(out / VESSELS_NAME, vessels_content(vessels, found))
+    write_json(out / VESSELS_NAME, vessels_content(vessels, batches, found))
     write_json(out / HASHES_NAME, output_hashes(out, scores))
     state = DONE_WITH_FAILURES if journal.counts()["failed"] else DONE
     _note_time(journal, clock)
@@ -401,6 +403,7 @@ def run_record(plan: RunPlan, journal: Journal, *, state: str) -> dict[str, Any]
         "optics_profile": plan.optics_profile,
         "baseline": _baseline(plan),
         "density_calibration": _calibration(plan),
+        "layer_study": _layer_study(plan),
     }
     record: dict[str, Any] = {
         "schema_version": RUN_SCHEMA_VERSION,
@@ -440,6 +443,11 @@ def _baseline(plan: RunPlan) -> dict[str, Any] | None:
 def _calibration(plan: RunPlan) -> dict[str, Any] | None:
     calibration = plan.yardsticks.calibration
     return None if calibration is None else calibration.model_dump(mode="json")
+
+
+def _layer_study(plan: RunPlan) -> dict[str, Any] | None:
+    study = plan.yardsticks.layer_study
+    return None if study is None else study.model_dump(mode="json")
 
 
 def _environment() -> dict[str, Any]:

@@ -30,7 +30,8 @@ from msc_vision.errors import InvalidDataError, OutputError
 from msc_vision.morphology.drift import Drift
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.statistics.character import Character, Characters
-from msc_vision.statistics.rollup import LayerEstimate, VesselEstimate
+from msc_vision.statistics.rollup import LayerEstimate
+from msc_vision.statistics.vessel_rollup import BatchEstimate, VesselEstimate
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +270,9 @@ def layers_columns() -> dict[str, pa.DataType]:
     return record_columns(LayerEstimate) | more
 
 
-def vessels_content(vessels: Sequence[VesselEstimate], found: Characters) -> dict[str, Any]:
+def vessels_content(
+    vessels: Sequence[VesselEstimate], batches: Sequence[BatchEstimate], found: Characters
+) -> dict[str, Any]:
     """Return what ``vessels.json`` holds; ``character`` is null for what has no scored field."""
     listed = []
     for vessel in vessels:
@@ -278,7 +281,7 @@ def vessels_content(vessels: Sequence[VesselEstimate], found: Characters) -> dic
         for layer in content["layers"]:
             layer[_CHARACTER] = _character(found.layers.get((vessel.vessel_id, layer["layer"])))
         listed.append(content)
-    return {"schema_version": 1, "vessels": listed}
+    return {"schema_version": 2, "vessels": listed, "batches": [asdict(one) for one in batches]}
 
 
 def _character(found: Character | None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.morphology.density import Density, DensityCalibration, area_density
 from msc_vision.morphology.drift import Drift, DriftState
 from msc_vision.records import FieldScore, ManifestRow, VisualSigns
+from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.statistics.rollup import ScoredField, latest_fields
 from msc_vision.statistics.time_points import earlier_keys
 
@@ -27,10 +28,13 @@ class Yardsticks:
     baseline : Baseline or None
     calibration : DensityCalibration or None
         From confluency to cells, where cells cannot be counted.
+    layer_study : LayerStudy or None
+        How layers that nobody saw differ from those that were measured.
     """
 
     baseline: Baseline | None = None
     calibration: DensityCalibration | None = None
+    layer_study: LayerStudy | None = None
 
 
 @dataclass(frozen=True, slots=True)

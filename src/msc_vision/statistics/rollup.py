@@ -1,19 +1,26 @@
-"""Roll field scores up to layers and vessels: pure functions, and a layer nobody scored is never a number."""
+"""Roll field scores up to layers, with what the fields tell of their layer, or why they tell nothing."""
 
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+import numpy as np
 
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import FieldScore, FieldStatus, LayerState, ManifestRow
+from msc_vision.statistics.arithmetic import counted, sample_sd, weighted_mean
+from msc_vision.statistics.intervals import figure
+from msc_vision.statistics.placement import place_fields
+from msc_vision.statistics.sampled_mean import SampledMean, spatial_mean
+from msc_vision.statistics.scales import PERCENT
+from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.time_points import acquired_utc, latest_keys
-from msc_vision.vessels import Catalogue, VesselType, layer_ranges
+from msc_vision.vessels import Catalogue, VesselType
 
 Weighting = Literal["judgeable area", "judgeable pixels", "judgeable share"]
 
-INTERVAL_NOT_COMPUTED = "not computed: no sampling interval was asked for"
 MM2_PER_CM2 = 100.0
 MEASURED: tuple[LayerState, ...] = ("measured", "measured-degraded")
 
@@ -37,6 +44,11 @@ class LayerEstimate:
     ``max_percent`` are between fields, each field counting once; the SD (n - 1) needs two fields.
     ``imaged_percent`` is the area of the scored fields over the culture area of the layer; overlapping fields count
     twice in it. Areas are None unless every scored field has a pixel size.
+    ``standard_error_points`` is from the choice of fields alone, with ``freedom`` degrees of freedom;
+    ``effective_fields`` uncorrelated ones at random places would be as sure; ``represented_percent`` of the layer is
+    what they stand for. ``confluency_interval`` (95 %) holds the error of the method too; without one,
+    ``interval_note`` says why. ``in_window_probability`` is that of lying within the window of the settings.
+    A layer in state ``inferred`` has no field: its confluency, interval and probability follow from the other layers.
     """
 
     vessel_id: str
@@ -57,44 +69,22 @@ class LayerEstimate:
     judgeable_area_mm2: float | None
     imaged_percent: float | None
     weighting: Weighting | None
+    standard_error_points: float | None
+    freedom: float | None
+    effective_fields: float | None
+    represented_percent: float | None
     confluency_interval: tuple[float, float] | None
+    in_window_probability: float | None
     interval_note: str
     how: str
-
-
-@dataclass(frozen=True, slots=True)
-class VesselEstimate:
-    """What is known of one vessel, from its measured layers only; all its layers are listed in ``layers``.
-
-    ``measured_layers`` include the ``degraded_layers``. ``sd_points`` is between measured layers (n - 1).
-    ``measured_percent`` is the share of the culture area that lies on measured layers.
-    """
-
-    vessel_id: str
-    vessel_type: str
-    n_layers: int
-    confluency_percent: float | None
-    sd_points: float | None
-    min_percent: float | None
-    max_percent: float | None
-    measured_layers: tuple[int, ...]
-    degraded_layers: tuple[int, ...]
-    inferred_layers: tuple[int, ...]
-    unobservable_layers: tuple[int, ...]
-    missing_layers: tuple[int, ...]
-    culture_area_cm2: float
-    measured_percent: float
-    n_fields_earlier: int
-    acquired_from: str | None
-    acquired_to: str | None
-    confluency_interval: tuple[float, float] | None
-    interval_note: str
-    how: str
-    layers: tuple[LayerEstimate, ...]
 
 
 def layer_estimates(
-    fields: Iterable[ScoredField], catalogue: Catalogue, *, optics_profile: str = "standard"
+    fields: Iterable[ScoredField],
+    catalogue: Catalogue,
+    *,
+    optics_profile: str = "standard",
+    settings: SamplingSettings = SamplingSettings(),  # noqa: B008  (frozen)
 ) -> tuple[LayerEstimate, ...]:
     """Return an estimate for every layer of every vessel that has a field, ordered by vessel and layer.
 
@@ -106,6 +96,7 @@ def layer_estimates(
         Looks up the ``vessel_type`` of each row.
     optics_profile : str
         Decides which layers without fields are ``unobservable`` and which are ``missing``.
+    settings : SamplingSettings
 
     Raises
     ------
@@ -121,7 +112,7 @@ def layer_estimates(
     estimates: list[LayerEstimate] = []
     for vessel_id, members in sorted(by_vessel.items()):
         vessel = _one_type(vessel_id, members, catalogue)
-        estimates.extend(estimate_layers(vessel_id, vessel, members, optics_profile=optics_profile))
+        estimates.extend(_estimate_layers(vessel_id, vessel, members, optics_profile, settings))
     return tuple(estimates)
 
 
@@ -140,10 +131,10 @@ def _one_type(vessel_id: str, members: Sequence[ScoredField], catalogue: Catalog
     return catalogue[types.pop()]
 
 
-def estimate_layers(
-    vessel_id: str, vessel: VesselType, fields: Sequence[ScoredField], *, optics_profile: str
+def _estimate_layers(
+    vessel_id: str, vessel: VesselType, fields: Sequence[ScoredField], optics_profile: str, settings: SamplingSettings
 ) -> tuple[LayerEstimate, ...]:
-    """Return one estimate per layer of one vessel, layer 1 first; see `layer_estimates`."""
+    """Return one estimate per layer of one vessel, layer 1 first."""
     by_layer: defaultdict[int, list[ScoredField]] = defaultdict(list)
     keys: set[str] = set()
     for field in sorted(fields, key=lambda one: one.score.key):
@@ -155,7 +146,11 @@ def estimate_layers(
     reachable = vessel.reachable_layers(optics_profile)
     latest = latest_keys({field.score.key: field.row for field in fields})
     return tuple(
-        _estimate_layer(vessel_id, vessel, layer, by_layer[layer], latest, layer in reachable, optics_profile)
+        _with_interval(
+            _estimate_layer(vessel_id, vessel, layer, by_layer[layer], latest, layer in reachable, optics_profile),
+            [one for one in by_layer[layer] if one.score.key in latest and one.score.status == "scored"],
+            settings,
+        )
         for layer in range(1, vessel.layers + 1)
     )
 
@@ -210,21 +205,62 @@ def _estimate_layer(
         acquired_from=first,
         acquired_to=last,
         culture_area_cm2=vessel.area_per_layer_cm2,
-        confluency_percent=_weighted_mean(values, weights),
-        sd_points=_sample_sd(values),
+        confluency_percent=weighted_mean(values, weights),
+        sd_points=sample_sd(values),
         min_percent=min(values, default=None),
         max_percent=max(values, default=None),
         judgeable_area_mm2=area_mm2,
         imaged_percent=_imaged_percent(scored, vessel),
         weighting=weighting,
+        standard_error_points=None,
+        freedom=None,
+        effective_fields=None,
+        represented_percent=None,
         confluency_interval=None,
-        interval_note=INTERVAL_NOT_COMPUTED,
+        in_window_probability=None,
+        interval_note="no scored field",
         how=" ".join(
             (
                 _layer_words(scored, rejected, failed, n_earlier, is_reachable, optics_profile),
-                *_earlier_words(n_earlier),
+                *earlier_words(n_earlier),
             )
         ),
+    )
+
+
+def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings: SamplingSettings) -> LayerEstimate:
+    """Return the estimate of a layer with what its fields tell of the whole layer, or why they tell nothing."""
+    if not scored:
+        return layer
+    placement = place_fields(
+        [one.row.y_um for one in scored],
+        [one.row.x_um for one in scored],
+        layer.culture_area_cm2,
+        settings.least_reached_percent,
+    )
+    if placement.places_mm is None:
+        return replace(layer, represented_percent=placement.reached_percent, interval_note=str(placement.reason))
+    values = np.array([_figure(one.score.confluency_percent) for one in scored])
+    _, weights = _weights([one.score for one in scored])
+    mean = spatial_mean(values, np.array(weights), placement.places_mm, placement.sides_mm)
+    found = figure(mean, PERCENT, settings.method_error_points / 100)
+    return replace(
+        layer,
+        standard_error_points=mean.standard_error,
+        freedom=mean.freedom,
+        effective_fields=mean.effective_n,
+        represented_percent=placement.reached_percent,
+        confluency_interval=found.interval,
+        in_window_probability=found.probability_within(*settings.window_percent),
+        interval_note=_interval_words(mean, len(scored), settings),
+    )
+
+
+def _interval_words(mean: SampledMean, n_fields: int, settings: SamplingSettings) -> str:
+    alike = f", as sure as {mean.effective_n:.0f} unrelated ones" if round(mean.effective_n) != n_fields else ""
+    return (
+        f"95 %: {counted(n_fields, 'field')} spread over the layer{alike}, and a method error of"
+        f" {settings.method_error_points:g} points at half cover ({settings.method_error_source})"
     )
 
 
@@ -267,21 +303,6 @@ def _weights(scored: Sequence[FieldScore]) -> tuple[Weighting | None, list[float
     return "judgeable share", shares
 
 
-def _weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float | None:
-    """Return the weighted mean; `math.fsum` rounds once, so the order of the fields cannot show."""
-    if not values:
-        return None
-    mean = math.fsum(v * w for v, w in zip(values, weights, strict=True)) / math.fsum(weights)
-    return min(max(mean, min(values)), max(values))
-
-
-def _sample_sd(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
 def _imaged_percent(scored: Sequence[FieldScore], vessel: VesselType) -> float | None:
     areas = [score.field_area_mm2 for score in scored]
     if not areas or any(area is None for area in areas):
@@ -299,7 +320,7 @@ def _layer_words(
     if not scored:
         can = "can be imaged" if is_reachable else "cannot be imaged"
         return f"No field; the layer {can} with {optics_profile} optics."
-    words = [f"Mean of {_counted(len(scored), 'scored field')} weighted by {_weight_words(scored)}."]
+    words = [f"Mean of {counted(len(scored), 'scored field')} weighted by {_weight_words(scored)}."]
     if rejected + failed:
         words.append(f"{rejected} rejected and {failed} failed fields are left out.")
     if not is_reachable:
@@ -307,9 +328,10 @@ def _layer_words(
     return " ".join(words)
 
 
-def _earlier_words(n_earlier: int) -> tuple[str, ...]:
+def earlier_words(n_earlier: int) -> tuple[str, ...]:
+    """Return what to say of fields of earlier time points, if there are any."""
     verb = "is" if n_earlier == 1 else "are"
-    return (f"{_counted(n_earlier, 'field')} of earlier time points {verb} left out.",) if n_earlier else ()
+    return (f"{counted(n_earlier, 'field')} of earlier time points {verb} left out.",) if n_earlier else ()
 
 
 def _weight_words(scored: Sequence[FieldScore]) -> str:
@@ -319,83 +341,3 @@ def _weight_words(scored: Sequence[FieldScore]) -> str:
     unknown = sum(score.judgeable_area_mm2 is None for score in scored)
     which = "every field" if unknown == len(scored) else f"{unknown} of {len(scored)} fields, known for the others"
     return f"{weighting} (pixel size unknown for {which})"
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def vessel_estimates(layers: Iterable[LayerEstimate], catalogue: Catalogue) -> tuple[VesselEstimate, ...]:
-    """Return an estimate per vessel from the estimates of its layers, ordered by vessel.
-
-    Parameters
-    ----------
-    layers : iterable of LayerEstimate
-        Every layer of every vessel, in any order, as `layer_estimates` returns them.
-    catalogue : Catalogue
-        Says how many layers each vessel must have.
-
-    Raises
-    ------
-    InvalidDataError
-        If the layers of a vessel are not all that its type has, each once: a layer left out of the list would be
-        evidence left out of sight.
-    """
-    by_vessel: defaultdict[str, list[LayerEstimate]] = defaultdict(list)
-    for layer in layers:
-        by_vessel[layer.vessel_id].append(layer)
-    return tuple(_estimate_vessel(vessel_id, members, catalogue) for vessel_id, members in sorted(by_vessel.items()))
-
-
-def _estimate_vessel(vessel_id: str, members: Iterable[LayerEstimate], catalogue: Catalogue) -> VesselEstimate:
-    layers = tuple(sorted(members, key=lambda one: one.layer))
-    numbers = [one.layer for one in layers]
-    types = sorted({one.vessel_type for one in layers})
-    n_layers = catalogue.get(types[0]).layers
-    if numbers != list(range(1, n_layers + 1)) or len(types) > 1:
-        raise InvalidDataError(
-            f"Vessel {vessel_id!r} ({' and '.join(types)}): needs layers 1..{n_layers}, each once, got {numbers}."
-        )
-    measured = [one for one in layers if one.state in MEASURED]
-    values = [_figure(one.confluency_percent) for one in measured]
-    areas = [one.culture_area_cm2 for one in measured]
-    total_cm2 = math.fsum(one.culture_area_cm2 for one in layers)
-    n_earlier = sum(one.n_fields_earlier for one in layers)
-    return VesselEstimate(
-        vessel_id=vessel_id,
-        vessel_type=types[0],
-        n_layers=n_layers,
-        confluency_percent=_weighted_mean(values, areas),
-        sd_points=_sample_sd(values),
-        min_percent=min(values, default=None),
-        max_percent=max(values, default=None),
-        measured_layers=tuple(one.layer for one in measured),
-        degraded_layers=_in_state(layers, "measured-degraded"),
-        inferred_layers=_in_state(layers, "inferred"),
-        unobservable_layers=_in_state(layers, "unobservable"),
-        missing_layers=_in_state(layers, "missing"),
-        culture_area_cm2=total_cm2,
-        measured_percent=100 * math.fsum(areas) / total_cm2,
-        n_fields_earlier=n_earlier,
-        acquired_from=min((one.acquired_from for one in layers if one.acquired_from is not None), default=None),
-        acquired_to=max((one.acquired_to for one in layers if one.acquired_to is not None), default=None),
-        confluency_interval=None,
-        interval_note=INTERVAL_NOT_COMPUTED,
-        how=" ".join((_vessel_words(layers, len(measured)), *_earlier_words(n_earlier))),
-        layers=layers,
-    )
-
-
-def _in_state(layers: Sequence[LayerEstimate], state: LayerState) -> tuple[int, ...]:
-    return tuple(one.layer for one in layers if one.state == state)
-
-
-def _vessel_words(layers: Sequence[LayerEstimate], n_measured: int) -> str:
-    states: tuple[LayerState, ...] = ("measured-degraded", "inferred", "unobservable", "missing")
-    named = [f"{state}: {layer_ranges(_in_state(layers, state))}" for state in states if _in_state(layers, state)]
-    start = (
-        f"Mean of {n_measured} of {_counted(len(layers), 'layer')} weighted by culture area"
-        if n_measured
-        else f"None of {_counted(len(layers), 'layer')} was measured"
-    )
-    return f"{start}; {'; '.join(named)}." if named else f"{start}."

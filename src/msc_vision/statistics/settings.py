@@ -1,0 +1,33 @@
+"""What the roll-up of fields to layers and vessels is told beforehand."""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class SamplingSettings(BaseModel):
+    """Settings of the roll-up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    least_reached_percent: float = Field(
+        60.0, ge=0, le=100, description="share of a layer that its fields have to stand for; below, they are a patch"
+    )
+    method_error_points: float = Field(
+        5.0,
+        ge=0,
+        le=50,
+        description="error that all fields of a vessel share because one method measured them: standard deviation in"
+        " points at half cover, less towards 0 and 100 %",
+    )
+    method_error_source: str = Field(
+        "placeholder", min_length=3, description="where that figure is from: a card, or a validation of one's own"
+    )
+    window_percent: tuple[float, float] = Field(
+        (70.0, 90.0), description="confluency at which cells are harvested; placeholder: most procedures aim at 80 %"
+    )
+
+    @model_validator(mode="after")
+    def _window_rises(self) -> "SamplingSettings":
+        low, high = self.window_percent
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"window_percent has to rise within 0 to 100, got {low:g} to {high:g}")
+        return self
