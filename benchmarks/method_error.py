@@ -21,15 +21,16 @@ from msc_vision.records import ManifestRow
 from msc_vision.statistics.components import variance_components
 from msc_vision.statistics.scales import PERCENT
 from msc_vision.synth import FieldSettings, render_field
-from msc_vision.synth.contamination import ContaminationSettings
-from msc_vision.synth.image_settings import FaultSettings
+from msc_vision.synth.culture_settings import CellSettings
+from msc_vision.synth.image_settings import ContaminationSettings, FaultSettings
 from msc_vision.synth.variety import random_settings
 from msc_vision.synth.vessel import write_image
 
 SEED = 970_000
 N_CULTURES, N_FIELDS, SIDE_PX = 48, 3, 512
 MODE = "phase-contrast"
-INTRO = f"""{N_CULTURES} simulated cultures in phase contrast, {N_FIELDS} fields of {SIDE_PX} x {SIDE_PX} pixels each, of
+AREA_UM2 = (900.0, 3600.0)
+INTRO = f"""{N_CULTURES} simulated cultures of stromal cells in phase contrast, {N_FIELDS} fields of {SIDE_PX} x {SIDE_PX} pixels each, of
 4 to 97 % confluency. Cells, light, focus and camera are drawn anew for each culture, far wider than one laboratory has
 them, and are the same for its fields. Errors are on the angle scale (asin of the square root), where a hundredth is one
 point at half cover. A nested mixed model splits them into what the fields of a culture share and what each has to
@@ -95,9 +96,17 @@ def _settings(rng: np.random.Generator) -> FieldSettings:
     """Draw a culture in phase contrast, without what is flagged anyway."""
     while True:
         settings = random_settings(rng, height_px=SIDE_PX, width_px=SIDE_PX)
-        if settings.optics.mode == MODE and settings.cells.scratch is None:
+        if settings.optics.mode == MODE and settings.cells.scratch is None and is_stromal(settings.cells):
             plain = {"faults": FaultSettings(), "contamination": ContaminationSettings()}
             return settings.model_copy(update=plain)
+
+
+def is_stromal(cells: CellSettings) -> bool:
+    """Return whether most cells are spindle-shaped or stellate and as large as stromal cells are."""
+    shares = cells.shares
+    whole = shares.spindle + shares.stellate + shares.flattened + shares.cuboidal + shares.lipid + shares.rounded
+    low, high = AREA_UM2
+    return shares.spindle + shares.stellate >= whole / 2 and low <= cells.area_um2 <= high
 
 
 def _read(settings: FieldSettings, seed: int, culture: int, pipeline: Pipeline) -> Reading | None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from msc_vision.records import FieldStatus, LayerState, PlaneChoice, VisualSigns
 from msc_vision.statistics.character import Character
+from msc_vision.statistics.rollup import MEASURED
+from msc_vision.statistics.vessel_rollup import BatchEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,9 @@ class FieldEntry:
 
 @dataclass(frozen=True, slots=True)
 class LayerEntry:
-    """One growth surface, seen or not; ``interval`` is None until an interval can be given.
+    """One growth surface, seen or not; ``interval_note`` says what the interval rests on, or why there is none.
 
+    A layer in state ``inferred`` has a confluency though nobody saw it.
     ``earlier`` are fields of earlier time points, which count for nothing here. ``character`` is None for a layer
     without a scored field, and in runs older than it.
     """
@@ -62,6 +65,7 @@ class LayerEntry:
     reason: str | None = None
     confluency_percent: float | None = None
     interval: Range | None = None
+    interval_note: str = ""
     sd_points: float | None = None
     judgeable_area_mm2: float | None = None
     fields: tuple[FieldEntry, ...] = ()
@@ -87,7 +91,11 @@ class LayerEntry:
 
 @dataclass(frozen=True, slots=True)
 class VesselEntry:
-    """One vessel, its layers from 1 (bottom) upwards, and what is known about its type."""
+    """One vessel, its layers from 1 (bottom) upwards, and what is known about its type.
+
+    ``confluency_percent`` is None where the layers that were not measured are undetermined;
+    ``measured_confluency_percent`` is of the measured ones alone.
+    """
 
     vessel_id: str
     type_id: str
@@ -95,7 +103,14 @@ class VesselEntry:
     n_layers: int
     layers: tuple[LayerEntry, ...]
     confluency_percent: float | None = None
+    measured_confluency_percent: float | None = None
     interval: Range | None = None
+    interval_note: str = ""
+    window: Range | None = None
+    area_in_window_percent: float | None = None
+    area_in_window: Range | None = None
+    trend_points_per_layer: float | None = None
+    trend: Range | None = None
     statement: str | None = None
     area_per_layer_cm2: float | None = None
     source: str | None = None
@@ -104,8 +119,13 @@ class VesselEntry:
 
     @property
     def measured(self) -> tuple[LayerEntry, ...]:
-        """The layers that have a confluency."""
-        return tuple(entry for entry in self.layers if entry.confluency_percent is not None)
+        """The layers that were seen and have a confluency."""
+        return tuple(entry for entry in self.layers if entry.state in MEASURED)
+
+    @property
+    def inferred(self) -> tuple[LayerEntry, ...]:
+        """The layers whose confluency follows from the others."""
+        return tuple(entry for entry in self.layers if entry.state == "inferred")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +143,7 @@ class RunContent:
     images_folder: str | None = None
     provenance: tuple[tuple[str, str], ...] = ()
     baseline_sha256: str | None = None
+    batches: tuple[BatchEstimate, ...] = ()
 
     @property
     def fields(self) -> tuple[FieldEntry, ...]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from msc_vision.report.content import FieldEntry, LayerEntry, VesselEntry
 from msc_vision.report.words import STATE_WORDS, count, number_ranges, percent
+from msc_vision.statistics.rollup import MEASURED
 
 ROW_PX = 30
 FOLDED_ROW_PX = 26
@@ -31,6 +32,7 @@ class Rung:
     state: str
     text: str
     bar_px: float | None = None
+    is_seen: bool = True
     interval: tuple[float, float] | None = None
     dots: tuple[Dot, ...] = ()
 
@@ -49,6 +51,7 @@ class Ladder:
     label_px: int = LABEL_PX
     bar_px: int = BAR_PX
     text_px: int = TEXT_PX
+    window_px: tuple[float, float] | None = None
 
     @property
     def width(self) -> int:
@@ -64,14 +67,15 @@ def draw_ladder(vessel: VesselEntry) -> Ladder:
         rung = _rung(group, y)
         rungs.append(rung)
         y += rung.height
-    return Ladder(tuple(rungs), y)
+    window = None if vessel.window is None else (_to_px(vessel.window.low), _to_px(vessel.window.high))
+    return Ladder(tuple(rungs), y, window_px=window)
 
 
 def _fold(layers: tuple[LayerEntry, ...]) -> list[tuple[LayerEntry, ...]]:
     """Group neighbouring layers without any field and of one state, when there are enough of them."""
     groups: list[list[LayerEntry]] = []
     for entry in layers:
-        is_alike = groups and not entry.fields and not groups[-1][0].fields and groups[-1][0].state == entry.state
+        is_alike = groups and _is_alike(groups[-1][0], entry)
         if is_alike:
             groups[-1].append(entry)
         else:
@@ -82,18 +86,26 @@ def _fold(layers: tuple[LayerEntry, ...]) -> list[tuple[LayerEntry, ...]]:
     return folded
 
 
+def _is_alike(one: LayerEntry, other: LayerEntry) -> bool:
+    """Return whether two layers without any field look the same in the drawing."""
+    if one.fields or other.fields or one.state != other.state:
+        return False
+    levels = [None if entry.confluency_percent is None else round(entry.confluency_percent) for entry in (one, other)]
+    return levels[0] == levels[1]
+
+
 def _rung(group: tuple[LayerEntry, ...], y: float) -> Rung:
     entry = group[0]
-    if len(group) > 1:
-        label = f"layers {number_ranges(e.layer for e in group)}"
-        return Rung(y, FOLDED_ROW_PX, label, entry.state, STATE_WORDS[entry.state])
+    label = f"layers {number_ranges(e.layer for e in group)}" if len(group) > 1 else f"layer {entry.layer}"
+    height = FOLDED_ROW_PX if len(group) > 1 else ROW_PX
     if entry.confluency_percent is None:
-        return Rung(y, ROW_PX, f"layer {entry.layer}", entry.state, _text_without_value(entry))
+        return Rung(y, height, label, entry.state, _text_without_value(entry))
     interval = None if entry.interval is None else (_to_px(entry.interval.low), _to_px(entry.interval.high))
     return Rung(
         y=y,
-        height=ROW_PX,
-        label=f"layer {entry.layer}",
+        height=height,
+        label=label,
+        is_seen=entry.state in MEASURED,
         state=entry.state,
         text=_text_with_value(entry),
         bar_px=_to_px(entry.confluency_percent),
@@ -107,8 +119,12 @@ def _text_without_value(entry: LayerEntry) -> str:
 
 
 def _text_with_value(entry: LayerEntry) -> str:
-    degraded = ", degraded" if entry.state == "measured-degraded" else ""
-    return f"{percent(entry.confluency_percent)} · {count(len(entry.scored), 'field')}{degraded}{_trouble(entry)}"
+    if entry.state == "inferred":
+        each = "" if entry.interval is None else f", each {entry.interval.low:.0f} – {entry.interval.high:.0f} %"
+        return f"{percent(entry.confluency_percent)} · inferred, not seen{each}{_trouble(entry)}"
+    around = "" if entry.interval is None else f" ({entry.interval.low:.0f} – {entry.interval.high:.0f})"
+    fields = count(len(entry.scored), "field")
+    return f"{percent(entry.confluency_percent)}{around} · {fields}{_trouble(entry)}"
 
 
 def _trouble(entry: LayerEntry) -> str:

@@ -11,6 +11,7 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.records import PlaneChoice
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
 from msc_vision.statistics.character import Character
+from msc_vision.statistics.vessel_rollup import BatchEstimate
 from msc_vision.vessels import Catalogue, load_catalogue
 
 COMPLETE_STATES = ("done", "done-with-failures")
@@ -79,8 +80,8 @@ def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunC
     for row in _read_rows(run / "layers.parquet"):
         latest, earlier = (by_layer[row["vessel_id"], row["layer"], is_latest] for is_latest in (True, False))
         layers[row["vessel_id"]].append(_layer(row, latest, earlier))
-    rows = _read_json(run / "vessels.json", run)["vessels"]
-    vessels = tuple(_vessel(row, layers[row["vessel_id"]], catalogue) for row in rows)
+    estimates = _read_json(run / "vessels.json", run)
+    vessels = tuple(_vessel(row, layers[row["vessel_id"]], catalogue) for row in estimates["vessels"])
     return RunContent(
         folder=run.absolute(),
         title=_title(vessels),
@@ -93,6 +94,7 @@ def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunC
         images_folder=record["images_folder"],
         provenance=_provenance(record, vessels),
         baseline_sha256=(record["settings"].get("baseline") or {}).get("sha256"),
+        batches=tuple(_batch(row) for row in estimates.get("batches", ())),
     )
 
 
@@ -146,14 +148,24 @@ def _character(row: Mapping[str, Any] | None, n_fields: int) -> Character | None
     return Character(**known)
 
 
+def _range(pair: Sequence[float] | None) -> Range | None:
+    return None if pair is None else Range(*pair)
+
+
+def _batch(row: Mapping[str, Any]) -> BatchEstimate:
+    pair = row["confluency_interval"]
+    known: dict[str, Any] = {**row, "vessel_ids": tuple(row["vessel_ids"]), "confluency_interval": None if pair is None else tuple(pair)}
+    return BatchEstimate(**known)
+
+
 def _layer(row: Mapping[str, Any], latest: Sequence[FieldEntry], earlier: Sequence[FieldEntry]) -> LayerEntry:
-    interval = row["confluency_interval"]
     return LayerEntry(
         layer=row["layer"],
         state=row["state"],
         reason=None if row["state"] == "measured" and not earlier else row["how"],
         confluency_percent=row["confluency_percent"],
-        interval=Range(*interval) if interval else None,
+        interval=_range(row["confluency_interval"]),
+        interval_note=row["interval_note"],
         sd_points=row["sd_points"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
         fields=tuple(latest),
@@ -164,7 +176,6 @@ def _layer(row: Mapping[str, Any], latest: Sequence[FieldEntry], earlier: Sequen
 
 def _vessel(row: Mapping[str, Any], layers: Sequence[LayerEntry], catalogue: Catalogue) -> VesselEntry:
     known = catalogue.get(row["vessel_type"], None)
-    interval = row["confluency_interval"]
     return VesselEntry(
         vessel_id=row["vessel_id"],
         type_id=row["vessel_type"],
@@ -172,7 +183,14 @@ def _vessel(row: Mapping[str, Any], layers: Sequence[LayerEntry], catalogue: Cat
         n_layers=row["n_layers"],
         layers=tuple(sorted(layers, key=lambda entry: entry.layer)),
         confluency_percent=row["confluency_percent"],
-        interval=Range(*interval) if interval else None,
+        measured_confluency_percent=row.get("measured_confluency_percent", row["confluency_percent"]),
+        interval=_range(row["confluency_interval"]),
+        interval_note=row["interval_note"],
+        window=_range(row.get("window_percent")),
+        area_in_window_percent=row.get("area_in_window_percent"),
+        area_in_window=_range(row.get("area_in_window_interval")),
+        trend_points_per_layer=row.get("trend_points_per_layer"),
+        trend=_range(row.get("trend_interval")),
         statement=row["how"],
         area_per_layer_cm2=row["culture_area_cm2"] / row["n_layers"],
         source=known.source if known else "a vessel type of this site, not in the catalogue that made this page",
@@ -211,4 +229,6 @@ def _yardsticks(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
         said.append(("Baseline", f"{baseline['id']}, version {baseline['version']}, sha256 {baseline['sha256']}"))
     if calibration := settings.get("density_calibration"):
         said.append(("Density calibration", str(calibration["source"])))
+    if study := settings.get("layer_study"):
+        said.append(("Layer study", f"{study['vessel_type']}, {study['n_vessels']} vessels: {study['source']}"))
     return said

@@ -197,22 +197,39 @@ def _vessel_block(
     groups = tuple(
         LayerPictures(entry.layer, gallery.of_layer(vessel.vessel_id, entry.layer)) for entry in vessel.layers[::-1]
     )
-    has_interval = any(entry.interval for entry in vessel.layers)
     return VesselBlock(
         vessel=vessel,
-        number=percent(vessel.confluency_percent) if vessel.confluency_percent is not None else "no value",
+        number=percent(vessel.confluency_percent) if vessel.confluency_percent is not None else _no_number(vessel),
         sentence=vessel_sentence(vessel),
         ladder=draw_ladder(vessel),
         rows=tuple(_table_rows(vessel.layers[::-1])),
-        interval_note=""
-        if has_interval
-        else "Intervals are not given yet: the SD between fields is the only spread here.",
+        interval_note=_interval_note(vessel),
         pictures=tuple(group for group in groups if group.shown),
         picture_note=gallery.note,
         is_first_of_type=is_first,
         character=character_rows(vessel),
         appearance=appearance,
     )
+
+
+def _no_number(vessel: VesselEntry) -> str:
+    return "undetermined" if vessel.measured else "no value"
+
+
+def _interval_note(vessel: VesselEntry) -> str:
+    """Return what the intervals of a vessel rest on, or why there are none, and how the layers change upwards."""
+    notes = sorted({entry.interval_note for entry in vessel.layers if entry.interval is not None})
+    missing = sorted({entry.interval_note for entry in vessel.measured if entry.interval is None})
+    text = " ".join(f"{note.removeprefix('95 %: ').capitalize()}." for note in notes)
+    text = f"Intervals (95 %) rest on: {text}" if notes else "No intervals."
+    if missing:
+        text += f" Without one: {'; '.join(missing)}."
+    if vessel.trend_points_per_layer is not None and vessel.trend is not None:
+        text += (
+            f" From the bottom up confluency changes by {vessel.trend_points_per_layer:+.1f} points a layer"
+            f" (95 %: {vessel.trend.low:+.1f} to {vessel.trend.high:+.1f})."
+        )
+    return text
 
 
 def _table_rows(layers: Sequence[LayerEntry]) -> Iterable[TableRow]:
@@ -227,7 +244,8 @@ def _table_rows(layers: Sequence[LayerEntry]) -> Iterable[TableRow]:
 
 
 def _is_alike(a: LayerEntry, b: LayerEntry) -> bool:
-    return not a.fields and not b.fields and (a.state, a.reason) == (b.state, b.reason)
+    said = [(one.state, one.reason, percent(one.confluency_percent), _interval(one)) for one in (a, b)]
+    return not a.fields and not b.fields and said[0] == said[1]
 
 
 def _table_row(group: Sequence[LayerEntry]) -> TableRow:
@@ -239,12 +257,16 @@ def _table_row(group: Sequence[LayerEntry]) -> TableRow:
         state=STATE_WORDS[entry.state],
         reason=entry.reason,
         confluency=percent(entry.confluency_percent),
-        interval="–" if entry.interval is None else f"{entry.interval.low:.1f} – {entry.interval.high:.1f} %",
+        interval=_interval(entry),
         fields=_field_counts(entry),
         sd="–" if entry.sd_points is None else f"{entry.sd_points:.1f} points",
         extremes="–" if low is None or high is None else f"{low:.1f} – {high:.1f} %",
         area="–" if entry.judgeable_area_mm2 is None else f"{entry.judgeable_area_mm2:.2f} mm²",
     )
+
+
+def _interval(entry: LayerEntry) -> str:
+    return "–" if entry.interval is None else f"{entry.interval.low:.1f} – {entry.interval.high:.1f} %"
 
 
 def _field_counts(entry: LayerEntry) -> str:

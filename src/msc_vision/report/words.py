@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
-from msc_vision.report.content import FieldEntry, LayerEntry, RunContent, VesselEntry
+from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
 
 STATE_WORDS = {
     "measured": "measured",
@@ -53,13 +53,42 @@ def vessel_sentence(vessel: VesselEntry) -> str:
             f"No layer of {vessel.n_layers} could be measured." if vessel.n_layers > 1 else "Nothing could be measured."
         )
     elif vessel.n_layers == 1:
-        text = f"{percent(vessel.confluency_percent)} confluent, from {count(len(measured[0].scored), 'field')}."
+        fields = count(len(measured[0].scored), "field")
+        text = f"{percent(vessel.confluency_percent)} confluent{_between(vessel.interval)}, from {fields}."
+    elif vessel.confluency_percent is None:
+        text = (
+            f"Undetermined as a whole: {percent(vessel.measured_confluency_percent)} confluent over"
+            f" {named_layers(measured)} ({len(measured)} of {vessel.n_layers} measured,"
+            f" {count(_n_scored(measured), 'field')})."
+        )
     else:
         text = (
-            f"{percent(vessel.confluency_percent)} confluent over {named_layers(measured)} "
-            f"({len(measured)} of {vessel.n_layers} measured, {count(_n_scored(measured), 'field')})."
+            f"{percent(vessel.confluency_percent)} confluent{_between(vessel.interval)}: {named_layers(measured)} "
+            f"measured ({count(_n_scored(measured), 'field')}){_inferred(vessel)}."
         )
-    return " ".join([text, *_unmeasured_sentences(vessel), *_earlier_sentences(vessel)])
+    sentences = [text, *_unmeasured_sentences(vessel), *_window_sentences(vessel), *_earlier_sentences(vessel)]
+    if measured and vessel.interval is None and vessel.n_layers == 1:
+        sentences.insert(1, f"No interval: {vessel.layers[0].interval_note}.")
+    return " ".join(sentences)
+
+
+def _between(interval: Range | None) -> str:
+    return "" if interval is None else f" (95 %: {interval.low:.0f} – {interval.high:.0f} %)"
+
+
+def _inferred(vessel: VesselEntry) -> str:
+    return f", {named_layers(vessel.inferred)} inferred from them" if vessel.inferred else ""
+
+
+def _window_sentences(vessel: VesselEntry) -> list[str]:
+    """Return which share of the area lies within the window, for vessels of several layers."""
+    share, around, window = vessel.area_in_window_percent, vessel.area_in_window, vessel.window
+    if share is None or around is None or window is None or vessel.n_layers == 1:
+        return []
+    return [
+        f"{share:.0f} % of the area ({around.low:.0f} – {around.high:.0f} %) is on layers within"
+        f" {window.low:g} – {window.high:g} %."
+    ]
 
 
 def _earlier_sentences(vessel: VesselEntry) -> list[str]:
@@ -85,7 +114,8 @@ def _unmeasured_sentences(vessel: VesselEntry) -> list[str]:
             tail = f"{verb} no usable image" if state == "missing" else f"{'are' if len(layers) > 1 else 'is'} {words}"
             sentences.append(f"{named_layers(layers).capitalize()} {tail}.")
     if sentences and vessel.measured:
-        sentences.append("Nothing is said about them.")
+        note = vessel.interval_note.removeprefix("undetermined: ")
+        sentences.append(f"Nothing is said about them: {note}." if note else "Nothing is said about them.")
     return sentences
 
 
