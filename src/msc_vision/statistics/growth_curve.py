@@ -30,7 +30,7 @@ PARAMETERS = (
 """What a culture is described by, on the scales on which the prior is normal; the order of every vector of them."""
 
 KNOT_H, WOBBLE_TIME_H = 24.0, 36.0
-STEP_H = 1.0
+STEP_H = 2.0
 """Within a step the rate of growth is taken as constant."""
 SCATTER_FLOOR = 0.1
 """Part of the scatter between scans that is left where nothing, or everything, is covered."""
