@@ -12,7 +12,7 @@ from benchmarks.tables import Section, environment, write_sections
 
 DOCS = Path(__file__).parents[1] / "docs"
 GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / "synth-realism.md"
-MORPHOLOGY = DOCS / "morphology.md"
+MORPHOLOGY, GROWTH = DOCS / "morphology.md", DOCS / "growth.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ PARTS: Mapping[str, Part] = {
     "looks": Part("looks", MORPHOLOGY),
     "aggregates": Part("aggregates", MORPHOLOGY),
     "findings": Part("findings", MORPHOLOGY),
+    "growth": Part("growth", GROWTH),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

@@ -125,9 +125,7 @@ def _judge_culture(culture: Culture, bank: Bank, priors: dict[str, BankPrior]) -
     return outcomes
 
 
-def _bayesian(
-    name: str, half: str, culture: Culture, bank: Bank, series: GrowthSeries, prior: BankPrior
-) -> Outcome:
+def _bayesian(name: str, half: str, culture: Culture, bank: Bank, series: GrowthSeries, prior: BankPrior) -> Outcome:
     begin = time.perf_counter()
     truth_h, ahead = culture.reaches_h(LOW), series.last_h + AHEAD_H
     try:
@@ -172,7 +170,9 @@ def _alarms(job: Job, bank: Bank, prior: BankPrior, rng: np.random.Generator) ->
     """Return p-values of two usual cultures and of two whose cells cycle half as fast, until half of their course."""
     found = []
     for change in (1.0, 2.0):
-        series = [c.until(min(c.reaches_h(HIGH), 300.0) / 2) for c in draw_cultures(job.truth, bank, 2, rng, change=change)]
+        series = [
+            c.until(min(c.reaches_h(HIGH), 300.0) / 2) for c in draw_cultures(job.truth, bank, 2, rng, change=change)
+        ]
         found.append(tuple(departure(one, prior).p_value for one in series if one is not None))
     return Alarms(*found)
 
@@ -190,7 +190,12 @@ def _figures(outcomes: Sequence[Outcome]) -> tuple[Figure, ...]:
         Figure("its interval", _interval(main, lambda o: o.entry_covered == 1)),
         Figure("confluency 24 h ahead covered by its 95 % interval", f"{ahead:.1f} %", "93-97 %", 93 <= ahead <= 97),
         Figure("its interval", _interval(main, lambda o: o.ahead_covered == 1)),
-        Figure("within ±6 h, less that of a plain logistic fit", f"{within - plain_within:+.0f} points", "> 0", within > plain_within),
+        Figure(
+            "within ±6 h, less that of a plain logistic fit",
+            f"{within - plain_within:+.0f} points",
+            "> 0",
+            within > plain_within,
+        ),
         Figure("cultures without a forecast", str(sum(math.isnan(o.miss_h) for o in outcomes))),
         at_most("fit and window, median", 1e3 * float(np.median(seconds)), 200, " ms", digits=0),
         Figure("fit and window, slowest of 100", f"{1e3 * float(np.quantile(seconds, 0.99)):.0f} ms"),
@@ -253,7 +258,15 @@ def _by_case(outcomes: Sequence[Outcome]) -> str:
         if own:
             median = float(np.nanmedian(np.abs([o.miss_h for o in own])))
             covered = _share(own, lambda o: o.entry_covered == 1)
-            rows.append((name, len(own), f"{_share(own, _is_near):.0f} % ({_interval(own, _is_near)})", f"{median:.1f} h", f"{covered:.0f} %"))
+            rows.append(
+                (
+                    name,
+                    len(own),
+                    f"{_share(own, _is_near):.0f} % ({_interval(own, _is_near)})",
+                    f"{median:.1f} h",
+                    f"{covered:.0f} %",
+                )
+            )
     header = ("case", "cultures", "entry within ±6 h", "median miss", "entry covered")
     return f"Where the misses are (prior {MAIN}, until half of the time to entry):\n\n{table(header, rows)}"
 

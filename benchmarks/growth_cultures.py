@@ -119,7 +119,9 @@ def _gompertz(bank: Bank, own: dict[str, F64], hours: F64) -> F64:
     return bank.stop_percent * np.exp(-depth * np.exp(-rate * late))
 
 
-def _cells(bank: Bank, own: dict[str, F64], refeeds: list[tuple[float, ...]], hours: F64, rng: np.random.Generator) -> F64:
+def _cells(
+    bank: Bank, own: dict[str, F64], refeeds: list[tuple[float, ...]], hours: F64, rng: np.random.Generator
+) -> F64:
     """Run the cells of each culture through attachment and cycle; return the percent covered, (n, n_hours)."""
     n = own["cycle_h"].size
     stages = np.zeros((n, N_ATTACHING + N_STAGES), np.int64)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtr
-from statsmodels.regression.linear_model import WLS
 
 from msc_vision.errors import InvalidArgumentError, UndefinedResultError
 from msc_vision.statistics.growth_series import Z95
@@ -202,12 +201,10 @@ def doublings_over_time(counts: Sequence[CountAtTime]) -> DoublingRate:
     log2 = np.log2([one.count.value for one in counts])
     errors = np.array([one.count.standard_error / one.count.value / LN2 for one in counts])
     centred = (hours - hours.mean()) / 24
-    fit = WLS(log2, np.column_stack([np.ones(hours.size), centred]), weights=errors**-2.0).fit(
-        cov_type="fixed scale", cov_kwds={"scale": 1.0}
-    )
+    line, covariance = np.polyfit(centred, log2, 1, w=1 / errors, cov="unscaled")
     spare = hours.size - 2
-    excess = float((((log2 - fit.fittedvalues) / errors) ** 2).sum()) / spare if spare else 1.0
-    rate, error = float(fit.params[1]), float(fit.bse[1]) * math.sqrt(max(1.0, excess))
+    excess = float((((log2 - np.polyval(line, centred)) / errors) ** 2).sum()) / spare if spare else 1.0
+    rate, error = float(line[0]), math.sqrt(float(covariance[0, 0]) * max(1.0, excess))
     days = float(np.ptp(hours)) / 24
     time_h, time_interval = _doubling_time(rate, error)
     return DoublingRate(_doublings(rate * days, error * days), rate, error, time_h, time_interval)
@@ -311,7 +308,9 @@ def _remaining_words(
     within: float | None,
     further: int | None,
 ) -> str:
-    sentences = [f"This passage ends at a population doubling level of {end.value:.1f} ± {Z95 * end.standard_error:.1f}."]
+    sentences = [
+        f"This passage ends at a population doubling level of {end.value:.1f} ± {Z95 * end.standard_error:.1f}."
+    ]
     if passages is not None:
         sentences.append(_left_words(passages, "passage" if abs(passages) == 1 else "passages"))
     if doublings is not None:

@@ -27,7 +27,7 @@ from msc_vision.statistics.growth_curve import (
     growing_time_until,
     interpolated,
 )
-from msc_vision.statistics.growth_posterior import N_PARAMETERS, SamplerSettings, draw, find_mode, student_points
+from msc_vision.statistics.growth_posterior import N_PARAMETERS, SamplerSettings, draw, find_mode
 from msc_vision.statistics.growth_prior import BankPrior
 from msc_vision.statistics.growth_series import GrowthSeries, TimePoint
 
@@ -165,7 +165,9 @@ class GrowthPosterior:
             raise InvalidArgumentError("Hours to forecast are finite and count from 0 on.")
         latest = float(asked.max(initial=0.0))
         if self.series is not None and self.series.ends_h is not None and latest > self.series.ends_h:
-            raise UndefinedResultError(f"The culture ends by passage at {self.series.ends_h:g} h: none at {latest:g} h.")
+            raise UndefinedResultError(
+                f"The culture ends by passage at {self.series.ends_h:g} h: none at {latest:g} h."
+            )
         if latest > self.clock.horizon_h:
             raise InvalidArgumentError(f"{latest:g} h lies beyond the horizon of {self.clock.horizon_h:g} h.")
         return confluency(self.parameters, interpolated(self.clock.edges_h, self.growing_h, asked))
@@ -200,7 +202,9 @@ class GrowthPosterior:
     def _reached(self, percent: float) -> TimeEstimate:
         """Return when a confluency is reached."""
         times = self.hours_until(percent)
-        low, median, high = (_within(q, self.horizon_h) for q in np.quantile(times, (0.025, 0.5, 0.975), method="higher"))
+        low, median, high = (
+            _within(q, self.horizon_h) for q in np.quantile(times, (0.025, 0.5, 0.975), method="higher")
+        )
         capacity = 100 * expit(self.parameters[:, 3])
         return TimeEstimate(
             median_h=median,
@@ -445,16 +449,15 @@ def _window_words(
 
 def _time_words(verb: str, when: TimeEstimate, horizon_h: float) -> str:
     if when.median_h is None:
-        return (
-            f"{verb} it not within the horizon of {horizon_h:.0f} h: probability {when.horizon_probability:.0%} by then."
-        )
+        chance = f"{when.horizon_probability:.0%}"
+        return f"{verb} it not within the horizon of {horizon_h:.0f} h: probability {chance} by then."
     low = f"{when.low_h:.0f} h" if when.low_h is not None else "the horizon"
     high = f"{when.high_h:.0f} h" if when.high_h is not None else f"beyond the horizon of {horizon_h:.0f} h"
     return f"{verb} it at {when.median_h:.0f} h (95 %: {low} to {high})."
 
 
 def _ranks(series: GrowthSeries, i: int, prior: BankPrior, asked: GrowthSettings) -> tuple[float, float]:
-    """Return where point i ranks, 0 to 1, among readings of the bank's cultures, and of those that fit what came before.
+    """Return where point i ranks, 0 to 1, among readings of the bank's cultures, and of those that fit those before.
 
     The first point has nothing before it: both are the same.
     """
@@ -482,7 +485,7 @@ def _two_sided(rank: float) -> float:
 
 
 def _together(scores: F64) -> float:
-    """Return the chance of scores so far from 0, together: by the sum of logarithms or by the sum, whichever is rarer."""
+    """Return the chance of scores so far from 0: by their sum or by that of logarithms of chances, the rarer."""
     chances = 2 * ndtr(-np.abs(scores))
     fisher = float(chi2.sf(-2 * np.log(chances).sum(), 2 * scores.size))
     stouffer = float(2 * ndtr(-abs(scores.sum()) / math.sqrt(scores.size)))
@@ -503,7 +506,9 @@ def _departure_words(
     since_h: float | None,
     direction: Literal["slower", "faster"] | None,
 ) -> str:
-    usual = "what is customary (placeholder)" if prior.is_placeholder else f"the bank's {prior.n_cultures} past cultures"
+    usual = (
+        "what is customary (placeholder)" if prior.is_placeholder else f"the bank's {prior.n_cultures} past cultures"
+    )
     chance = "below 0.001" if p_value < 0.001 else f"{p_value:.3f}"
     if since_h is None:
         return f"No departure from {usual} in {len(points)} points (chance of such a course: {chance})."

@@ -100,7 +100,7 @@ class Clock:
     def until(cls, horizon_h: float, refeeds_h: Sequence[float]) -> Self:
         """Return the clock from hour 0 to at least `horizon_h`."""
         n_steps = max(1, int(np.ceil(horizon_h / STEP_H)))
-        return cls(np.arange(n_steps + 1) * STEP_H, tuple(refeeds_h))
+        return cls(np.arange(n_steps + 1, dtype=np.float64) * STEP_H, tuple(refeeds_h))
 
     @property
     def horizon_h(self) -> float:
@@ -113,7 +113,7 @@ class Clock:
         return int(np.ceil(self.horizon_h / KNOT_H)) + 1
 
     def wobble_matrix(self) -> F64:
-        """Return (n_knots, n_steps): from independent unit normals to the wobble in each step, for an amplitude of 1."""
+        """Return (n_knots, n_steps): from independent unit normals to the wobble in each step, at an amplitude of 1."""
         knots_h = np.arange(self.n_knots) * KNOT_H
         covariance = np.exp(-np.abs(knots_h[:, None] - knots_h[None, :]) / WOBBLE_TIME_H)
         middles = (self.edges_h[1:] + self.edges_h[:-1]) / 2

@@ -32,6 +32,8 @@ FREEDOM = 8.0
 """Degrees of freedom of the proposals: tails heavier than a posterior's."""
 WIDENING = 1.2
 """The first proposal is wider than the curvature at the mode says, because posteriors of growth are bent."""
+FARTHEST = 50.0
+"""Bound of every parameter on its logarithmic scale: beyond any culture, and before numbers overflow."""
 DIFFERENCE = 1e-5
 SCORING_STEPS = 60
 SHORTENED = 0.5 ** np.arange(8.0)
@@ -45,7 +47,9 @@ class SamplerSettings(BaseModel):
     log2_proposals: int = Field(12, ge=8, le=16, description="draws proposed in each round: 2 to this power")
     n_draws: int = Field(2048, ge=200, le=65_536, description="curves that are kept, of equal weight")
     least_effective: float = Field(500, ge=50, description="effective draws below which another round follows")
-    least_usable: float = Field(150, ge=20, description="effective draws below which no result is given after all rounds")
+    least_usable: float = Field(
+        150, ge=20, description="effective draws below which no result is given after all rounds"
+    )
     max_rounds: int = Field(6, ge=1, le=20)
     seed: int = Field(20_261_122, ge=0, description="of the Sobol numbers")
 
@@ -81,7 +85,7 @@ class Target:
 
     def parameters(self, x: F64) -> F64:
         """Return the `PARAMETERS`, (N, 8), of unit normals."""
-        return self.mean + x[:, :N_PARAMETERS] @ self.factor.T
+        return np.clip(self.mean + x[:, :N_PARAMETERS] @ self.factor.T, -FARTHEST, FARTHEST)
 
     def predicted(self, x: F64) -> tuple[F64, F64]:
         """Return the confluency at the points' times, and the standard deviation of a reading there; both (N, n)."""
@@ -137,7 +141,7 @@ def find_mode(target: Target, start: F64 | None = None, *, tolerance: float = 1e
         x, best = tried[i], float(values[i])
         if np.abs(SHORTENED[i] * step).max() < tolerance:
             break
-    return Mode(x, np.linalg.inv(_score(target, x)[1]))
+    return Mode(x, np.asarray(np.linalg.inv(_score(target, x)[1]), np.float64))
 
 
 def draw(target: Target, settings: SamplerSettings) -> Draws:
@@ -155,7 +159,7 @@ def draw(target: Target, settings: SamplerSettings) -> Draws:
     x, log_posterior, log_proposal = np.empty((0, target.n_dimensions)), np.empty(0), np.empty((0, 0))
     effective = 0.0
     for number in range(settings.max_rounds):
-        factor = np.linalg.cholesky(covariance)
+        factor: F64 = np.asarray(np.linalg.cholesky(covariance), np.float64)
         proposals.append((centre, factor))
         base = student_points(target.n_dimensions, settings.log2_proposals, settings.seed + number)
         fresh = centre + base @ factor.T

@@ -77,7 +77,7 @@ class LearningSettings(BaseModel):
     cultures_for_mean: float = Field(0.5, gt=0, description="cultures that the placeholder's mean counts for")
     cultures_for_spread: float = Field(4.0, gt=0, description="cultures that the guessed spread counts for")
     spread_within_bank: float = Field(
-        0.4, gt=0, le=1, description="guessed spread within a bank over the placeholder's, SDs; placeholder"
+        0.3, gt=0, le=1, description="guessed spread within a bank over the placeholder's, SDs; placeholder"
     )
     rounds: int = Field(15, ge=1, le=200)
 
@@ -95,7 +95,7 @@ def placeholder_prior() -> BankPrior:
         is_placeholder=True,
         mean=_plain(PLACEHOLDER_MEDIANS.vector()),
         covariance=_plain_rows(covariance),
-        rate_wobble=0.15,
+        rate_wobble=0.1,
     )
 
 
@@ -129,17 +129,14 @@ def learn_prior(
     if not cultures:
         raise InvalidArgumentError("No culture to learn from: use the placeholder prior, and say so.")
     base, asked = placeholder or placeholder_prior(), settings or LearningSettings()
-    prior = base
-    modes: list[Mode | None] = [None] * len(cultures)
+    prior = base.model_copy(update={"covariance": _plain_rows(asked.spread_within_bank**2 * np.array(base.covariance))})
+    starts: list[F64 | None] = [None] * len(cultures)
     for _ in range(asked.rounds):
         targets = [prior.target(culture) for culture in cultures]
-        modes = [_mode(target, mode) for target, mode in zip(targets, modes, strict=True)]
+        modes = [find_mode(one, start, tolerance=1e-4) for one, start in zip(targets, starts, strict=True)]
         prior = _population(base, asked, targets, modes, source)
+        starts = [mode.x for mode in modes]
     return prior
-
-
-def _mode(target: Target, last: Mode | None) -> Mode:
-    return find_mode(target, None if last is None else last.x, tolerance=1e-4)
 
 
 def _population(

@@ -213,7 +213,8 @@ def _check(point: TimePoint) -> None:
 
 def _event_hours(events: Iterable[CultureEvent], last_h: float) -> tuple[tuple[float, ...], float | None]:
     """Return the hours of the re-feeds and of the passage."""
-    refeeds, passages = [], []
+    refeeds: list[float] = []
+    passages: list[float] = []
     for event in events:
         if not math.isfinite(event.elapsed_h):
             raise InvalidArgumentError(f"The {event.kind} has no finite hour: {event.elapsed_h}.")
