@@ -8,6 +8,7 @@ Points are scrambled Sobol numbers of a fixed seed: the same input gives the sam
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ FARTHEST = 50.0
 """Bound of every parameter on its logarithmic scale: beyond any culture, and before numbers overflow."""
 DIFFERENCE = 1e-5
 SCORING_STEPS = 60
+WALKS = (2.4, 1.2, 0.6, 2.4, 1.2, 0.6)
+"""Lengths of the random walks at each temperature; 2.4 is best for a normal posterior."""
 SHORTENED = 0.5 ** np.arange(8.0)
 
 
@@ -50,7 +53,7 @@ class SamplerSettings(BaseModel):
     least_usable: float = Field(
         150, ge=20, description="effective draws below which no result is given after all rounds"
     )
-    max_rounds: int = Field(6, ge=1, le=20)
+    max_rounds: int = Field(4, ge=1, le=20)
     seed: int = Field(20_261_122, ge=0, description="of the Sobol numbers")
 
 
@@ -103,6 +106,65 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Weighing:
+    """All that was proposed so far, and by which Student distributions.
+
+    Attributes
+    ----------
+    proposals : tuple of (centre, factor)
+        The last has not proposed yet after `adapted`.
+    x : (N, d) float64 array
+    log_posterior, log_weights : (N,) float64 arrays
+    """
+
+    proposals: tuple[tuple[F64, F64], ...]
+    x: F64
+    log_posterior: F64
+    log_weights: F64
+
+    @classmethod
+    def around(cls, centre: F64, covariance: F64) -> Self:
+        """Return a weighing that has yet to begin."""
+        factor = np.asarray(np.linalg.cholesky(covariance), np.float64)
+        return cls(((centre, factor),), np.empty((0, centre.size)), np.empty(0), np.empty(0))
+
+    def extended(self, target: Target, base: F64) -> "Weighing":
+        """Return the weighing with draws of the last proposal, made of standard Student points."""
+        centre, factor = self.proposals[-1]
+        fresh = centre + base @ factor.T
+        x = np.concatenate([self.x, fresh])
+        log_posterior = np.concatenate([self.log_posterior, target.log_density(fresh)])
+        return Weighing(self.proposals, x, log_posterior, log_posterior - self.log_proposal(x))
+
+    def log_proposal(self, x: F64) -> F64:
+        """Return the logarithm of the mixture of all proposals, up to a constant."""
+        each = [_log_student(x, *proposal) for proposal in self.proposals]
+        return np.asarray(logsumexp(np.stack(each), axis=0) - np.log(len(each)), np.float64)
+
+    def effective(self, power: float) -> float:
+        """Return how many draws count, once the weights are raised to a power."""
+        return _effective(power * self.log_weights)
+
+    def flattening(self) -> float:
+        """Return the power, at most 1, at which enough draws count to have a covariance."""
+        power = 1.0
+        while self.effective(power) < 12 * self.x.shape[1] and power > 1e-3:
+            power *= 0.7
+        return power
+
+    def flattened(self) -> F64:
+        """Return the logarithm of the weights so flattened; the highest is 0."""
+        return self.flattening() * (self.log_weights - self.log_weights.max())
+
+    def adapted(self) -> "Weighing":
+        """Return the weighing with a further proposal, at the mean and covariance of what was found."""
+        weights = np.exp(self.flattened())
+        covariance = np.cov(self.x.T, aweights=weights, ddof=0) + 1e-9 * np.eye(self.x.shape[1])
+        proposal = np.average(self.x, axis=0, weights=weights), np.asarray(np.linalg.cholesky(covariance), np.float64)
+        return Weighing((*self.proposals, proposal), self.x, self.log_posterior, self.log_weights)
+
+
+@dataclass(frozen=True, slots=True)
 class Mode:
     """The most plausible culture: unit normals x, (d,), and covariance there, (d, d), by the expected information."""
 
@@ -145,41 +207,71 @@ def find_mode(target: Target, start: F64 | None = None, *, tolerance: float = 1e
 
 
 def draw(target: Target, settings: SamplerSettings) -> Draws:
-    """Return draws of the posterior.
+    """Return draws of the posterior: by importance sampling, else, where its shape defeats that, by moving particles.
 
     Raises
     ------
     UndefinedResultError
-        If after all rounds too few draws carry the weight: then no interval would be honest.
+        If both leave too few draws that count: then no interval would be honest.
     """
-    mode = find_mode(target, tolerance=1e-3)
-    centre, covariance = mode.x, WIDENING**2 * mode.covariance
-    n = 2**settings.log2_proposals
-    proposals: list[tuple[F64, F64]] = []
-    x, log_posterior, log_proposal = np.empty((0, target.n_dimensions)), np.empty(0), np.empty((0, 0))
-    effective = 0.0
-    for number in range(settings.max_rounds):
-        factor: F64 = np.asarray(np.linalg.cholesky(covariance), np.float64)
-        proposals.append((centre, factor))
-        base = student_points(target.n_dimensions, settings.log2_proposals, settings.seed + number)
-        fresh = centre + base @ factor.T
-        x = np.concatenate([x, fresh])
-        log_posterior = np.concatenate([log_posterior, target.log_density(fresh)])
-        old = _log_student(x[:-n], *proposals[-1])[:, None]
-        new = np.stack([_log_student(fresh, *proposal) for proposal in proposals], axis=1)
-        log_proposal = np.concatenate([np.hstack([log_proposal, old]), new]) if number else new
-        log_weights = log_posterior - logsumexp(log_proposal, axis=1)
-        effective = _effective(log_weights, 1.0)
-        if effective >= settings.least_effective:
-            break
-        centre, covariance = _adapted(x, log_weights)
-    if not effective >= settings.least_usable:
+    found, weighing = _weighed(target, settings)
+    if found.effective < settings.least_effective:
+        found = _moved(target, weighing, settings)
+    if not found.effective >= settings.least_usable:
         raise UndefinedResultError(
-            f"The growth curve cannot be told from these points: of {len(x)} curves only {effective:.0f} carry the "
-            "weight. Points and prior contradict each other; check times, confluencies and standard errors."
+            f"The growth curve cannot be told from these points: only {found.effective:.0f} draws carry the weight. "
+            "Points and prior contradict each other; check times, confluencies and standard errors."
         )
-    weights = np.exp(log_weights - log_weights.max())
-    return Draws(x[_systematic(weights, settings.n_draws)], effective)
+    return found
+
+
+def _weighed(target: Target, settings: SamplerSettings) -> tuple[Draws, Weighing]:
+    """Return draws by adaptive importance sampling, and all that was proposed."""
+    mode = find_mode(target, tolerance=1e-3)
+    weighing = Weighing.around(mode.x, WIDENING**2 * mode.covariance)
+    for number in range(settings.max_rounds):
+        base = student_points(target.n_dimensions, settings.log2_proposals, settings.seed + number)
+        weighing = weighing.extended(target, base)
+        if weighing.effective(1.0) >= settings.least_effective:
+            break
+        weighing = weighing.adapted()
+    weights = np.exp(weighing.log_weights - weighing.log_weights.max())
+    return Draws(weighing.x[_systematic(weights, settings.n_draws)], weighing.effective(1.0)), weighing
+
+
+def _moved(target: Target, weighing: Weighing, settings: SamplerSettings) -> Draws:
+    """Return draws by sequential Monte Carlo from the proposals to the posterior (doi:10.1111/j.1467-9868.2006.00553.x).
+
+    At each temperature the draws are weighted, resampled, and moved by random walks along their own covariance.
+    """
+    rng = np.random.default_rng(settings.seed)
+    n, d = settings.n_draws, target.n_dimensions
+    x = weighing.x[_systematic(np.exp(weighing.flattened()), n)]
+    power = weighing.flattening()
+    log_posterior, log_proposal = target.log_density(x), weighing.log_proposal(x)
+    moved_share = 1.0
+    while True:
+        ratio = log_posterior - log_proposal
+        step = 1 - power
+        while step > 1e-6 and _effective(step * ratio) < n / 2:
+            step *= 0.8
+        power = 1.0 if step == 1 - power else power + step
+        weights = np.exp(step * (ratio - ratio.max()))
+        order = _systematic(weights, n)
+        x, log_posterior, log_proposal = x[order], log_posterior[order], log_proposal[order]
+        moved_share = 0.0
+        for scale in WALKS:
+            factor = np.linalg.cholesky(np.cov(x.T) + 1e-12 * np.eye(d)) * scale / np.sqrt(d)
+            tried = x + rng.standard_normal(x.shape) @ factor.T
+            log_posterior_there, log_proposal_there = target.log_density(tried), weighing.log_proposal(tried)
+            gain = power * (log_posterior_there - log_posterior) + (1 - power) * (log_proposal_there - log_proposal)
+            is_taken = np.log(rng.random(n)) < gain
+            x = np.where(is_taken[:, None], tried, x)
+            log_posterior = np.where(is_taken, log_posterior_there, log_posterior)
+            log_proposal = np.where(is_taken, log_proposal_there, log_proposal)
+            moved_share += float(is_taken.mean())
+        if power >= 1.0:
+            return Draws(x, n / 2 * min(1.0, moved_share / 2))
 
 
 @lru_cache(maxsize=64)
@@ -212,19 +304,9 @@ def _log_student(x: F64, centre: F64, factor: F64) -> F64:
     return np.asarray(constant - (FREEDOM + d) / 2 * np.log1p(distance2 / FREEDOM), np.float64)
 
 
-def _effective(log_weights: F64, power: float) -> float:
-    scaled = power * (log_weights - log_weights.max())
+def _effective(log_weights: F64) -> float:
+    scaled = log_weights - log_weights.max()
     return float(np.exp(2 * logsumexp(scaled) - logsumexp(2 * scaled)))
-
-
-def _adapted(x: F64, log_weights: F64) -> tuple[F64, F64]:
-    """Return mean and covariance of the draws, weights flattened until enough of them count to have a covariance."""
-    power = 1.0
-    while _effective(log_weights, power) < 12 * x.shape[1] and power > 1e-3:
-        power *= 0.7
-    weights = np.exp(power * (log_weights - log_weights.max()))
-    covariance = np.cov(x.T, aweights=weights, ddof=0)
-    return np.average(x, axis=0, weights=weights), covariance + 1e-9 * np.eye(x.shape[1])
 
 
 def _systematic(weights: F64, n: int) -> NDArray[np.intp]:
