@@ -12,7 +12,7 @@ from benchmarks.tables import Section, environment, write_sections
 
 DOCS = Path(__file__).parents[1] / "docs"
 GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / "synth-realism.md"
-MORPHOLOGY, SAMPLING = DOCS / "morphology.md", DOCS / "sampling.md"
+MORPHOLOGY, SAMPLING, GROWTH = DOCS / "morphology.md", DOCS / "sampling.md", DOCS / "growth.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ PARTS: Mapping[str, Part] = {
     "findings": Part("findings", MORPHOLOGY),
     "method-error": Part("method_error", SAMPLING),
     "sampling": Part("sampling", SAMPLING),
+    "growth": Part("growth", GROWTH),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

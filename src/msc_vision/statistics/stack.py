@@ -89,10 +89,10 @@ def why_undetermined(layers: tuple[int, ...], n_layers: int, study: LayerStudy |
     thirds = {(layer - 1) * 3 // n_layers for layer in layers}
     if len(layers) >= FEWEST_LAYERS and len(thirds) == 3:
         return None
-    which = "only the lowest" if max(layers) == len(layers) else "only some"
+    which = "the lowest" if max(layers) == len(layers) else "some"
     return (
-        f"{which} layers have an interval ({len(layers)} of {n_layers}), and nothing is known of how the others differ:"
-        " a layer study of the site would tell, or layers measured in every third of the stack"
+        f"only {which} layers speak for themselves ({len(layers)} of {n_layers}), and nothing is known of how the others"
+        " differ: a layer study of the site would tell, or layers measured in every third of the stack"
     )
 
 
