@@ -16,6 +16,8 @@ from msc_vision.statistics.growth_series import CultureEvent, GrowthSeries, Time
 
 F64 = NDArray[np.float64]
 Truth = Literal["cells", "gompertz"]
+Errors = Literal["even", "binomial"]
+"""Whether readings err alike at every density, or less near 0 and 100 %."""
 
 STEP_H, LONGEST_H = 0.5, 400.0
 N_STAGES, N_ATTACHING = 8, 3
@@ -38,6 +40,7 @@ class Bank:
     medium_h: float
     refeed_every_h: float
     error_points: float
+    errors: Errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Culture:
         return growth_series(points, events) if points else None
 
 
-def draw_bank(rng: np.random.Generator) -> Bank:
+def draw_bank(rng: np.random.Generator, errors: Errors = "even") -> Bank:
     """Draw a bank."""
     return Bank(
         cycle_h=rng.uniform(24, 44),
@@ -78,6 +81,7 @@ def draw_bank(rng: np.random.Generator) -> Bank:
         medium_h=rng.uniform(150, 400),
         refeed_every_h=rng.uniform(60, 84) if rng.random() < 0.7 else 1e9,
         error_points=rng.uniform(2, 5),
+        errors=errors,
     )
 
 
@@ -106,8 +110,12 @@ def _scans(hours: F64, percent: F64, bank: Bank, rng: np.random.Generator) -> tu
     """Scan every 8 to 24 h, miss one in seven; the stated error is itself right within 20 %."""
     times = np.cumsum(rng.uniform(8, 24, 60)) - rng.uniform(0, 8)
     times = times[(rng.random(times.size) > 1 / 7) & (times < LONGEST_H)]
-    read = np.clip(np.interp(times, hours, percent) + bank.error_points * rng.standard_normal(times.size), 0, 100)
-    stated = bank.error_points * np.exp(0.2 * rng.standard_normal(times.size))
+    truth = np.interp(times, hours, percent)
+    sd = np.full(times.size, bank.error_points)
+    if bank.errors == "binomial":
+        sd = np.maximum(1.0, 2 * bank.error_points * np.sqrt(truth / 100 * (1 - truth / 100)))
+    read = np.clip(truth + sd * rng.standard_normal(times.size), 0, 100)
+    stated = sd * np.exp(0.2 * rng.standard_normal(times.size))
     return tuple(TimePoint(float(t), float(y), float(e)) for t, y, e in zip(times, read, stated, strict=True))
 
 

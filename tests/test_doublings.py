@@ -41,9 +41,7 @@ def test_doublings_by_hand(seeded, harvested, expected):
 
 
 def test_cells_that_were_dead_or_did_not_attach_have_not_divided():
-    found = population_doublings(
-        Quantity(1e6), Quantity(3.6e6), viable=Quantity(0.9), attached=Quantity(0.5)
-    )
+    found = population_doublings(Quantity(1e6), Quantity(3.6e6), viable=Quantity(0.9), attached=Quantity(0.5))
     assert found.doublings == pytest.approx(3.0, abs=1e-6)
 
 
@@ -118,7 +116,9 @@ def test_counts_that_disagree_widen_the_error_and_counts_that_agree_do_not_narro
     hours = [0.0, 24, 48, 72]
     agreeing = doublings_over_time([CountAtTime(h, Quantity(1e5 * 2 ** (h / 36), 5e3)) for h in hours])
     jumping = [1e5, 3e5, 2e5, 6e5]
-    differing = doublings_over_time([CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, jumping, strict=True)])
+    differing = doublings_over_time(
+        [CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, jumping, strict=True)]
+    )
     assert agreeing.standard_error_per_day > 0
     assert differing.standard_error_per_day > 3 * agreeing.standard_error_per_day
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import numpy as np
 import pytest
+from benchmarks.growth import least_squares_logistic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
@@ -15,7 +16,6 @@ from msc_vision.statistics.growth import (
     GrowthSettings,
     departure,
     fit_growth,
-    least_squares_logistic,
     most_plausible,
     usual_growth,
 )
@@ -476,8 +476,3 @@ def test_p_values_of_usual_cultures_are_spread_evenly():
 def test_a_level_that_is_no_chance_is_refused(level):
     with pytest.raises(InvalidArgumentError, match="between 0 and 1"):
         departure(readings(TYPICAL, [24]), PRIOR, level=level)
-
-
-def test_two_points_make_no_logistic_curve():
-    with pytest.raises(UndefinedResultError, match="3 parameters; there are 2 points"):
-        least_squares_logistic(readings(TYPICAL, [24, 48]).points)

@@ -291,7 +291,7 @@ def _chance_above_zero(left: Quantity) -> float:
 def _further(
     passages: int | None, doublings: Quantity | None, hours_left: float | None, predicted: float, hours: float
 ) -> int | None:
-    """Return how many whole passages like this one still fit under every cap; doublings bind only where cells divide."""
+    """Return how many whole passages like this one fit under every cap; doublings bind only where cells divide."""
     fits = [] if passages is None else [passages]
     if doublings is not None and (predicted > 0 or doublings.value < 0):
         fits.append(math.floor(doublings.value / predicted + 1e-9) if doublings.value >= 0 else -1)

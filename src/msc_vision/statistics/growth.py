@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from scipy.optimize import OptimizeWarning, curve_fit
 from scipy.special import expit, ndtr, ndtri
 from scipy.stats import chi2
 
@@ -348,32 +347,6 @@ def departure(
     since_h = None if since is None else points[since].elapsed_h
     words = _departure_words(prior, points, running[-1], since_h, direction)
     return Departure(points, running[-1], since_h, direction, words)
-
-
-def least_squares_logistic(points: Sequence[TimePoint]) -> tuple[float, float, float]:
-    """Return start (percent), doubling time (h) and capacity (percent) of a plain logistic curve by least squares.
-
-    The yardstick that the model is measured against; it knows no prior, no lag and no uncertainty.
-
-    Raises
-    ------
-    UndefinedResultError
-        If there are fewer than 3 points, or the search finds no fit.
-    """
-    if len(points) < 3:
-        raise UndefinedResultError(f"A logistic curve has 3 parameters; there are {len(points)} points.")
-    hours, percents = (np.array([(p.elapsed_h, p.confluency_percent) for p in points], np.float64)).T
-    bounds = ([1e-3, 1.0, 1.0], [100.0, 1e4, 100.0])
-    start = (float(np.clip(percents[0], 1.0, 99.0)), 36.0, 95.0)
-    try:
-        found, _ = curve_fit(_logistic, hours, percents, p0=start, bounds=bounds, xtol=1e-14, ftol=1e-14, gtol=1e-14)
-    except (RuntimeError, OptimizeWarning) as err:
-        raise UndefinedResultError(f"No logistic curve was found for these points: {err}") from err
-    return float(found[0]), float(found[1]), float(found[2])
-
-
-def _logistic(hours: F64, start: float, doubling_time_h: float, capacity: float) -> F64:
-    return capacity / (1 + (capacity / start - 1) * np.exp2(-hours / doubling_time_h))
 
 
 def _posterior(

@@ -39,6 +39,7 @@ DIFFERENCE = 1e-5
 SCORING_STEPS = 60
 WALKS = (2.4, 1.2, 0.6, 2.4, 1.2, 0.6)
 """Lengths of the random walks at each temperature; 2.4 is best for a normal posterior."""
+STAGES = 60
 SHORTENED = 0.5 ** np.arange(8.0)
 
 
@@ -240,7 +241,7 @@ def _weighed(target: Target, settings: SamplerSettings) -> tuple[Draws, Weighing
 
 
 def _moved(target: Target, weighing: Weighing, settings: SamplerSettings) -> Draws:
-    """Return draws by sequential Monte Carlo from the proposals to the posterior (doi:10.1111/j.1467-9868.2006.00553.x).
+    """Return draws by sequential Monte Carlo from proposals to posterior (doi:10.1111/j.1467-9868.2006.00553.x).
 
     At each temperature the draws are weighted, resampled, and moved by random walks along their own covariance.
     """
@@ -249,8 +250,7 @@ def _moved(target: Target, weighing: Weighing, settings: SamplerSettings) -> Dra
     x = weighing.x[_systematic(np.exp(weighing.flattened()), n)]
     power = weighing.flattening()
     log_posterior, log_proposal = target.log_density(x), weighing.log_proposal(x)
-    moved_share = 1.0
-    while True:
+    for _ in range(STAGES):
         ratio = log_posterior - log_proposal
         step = 1 - power
         while step > 1e-6 and _effective(step * ratio) < n / 2:
@@ -272,6 +272,7 @@ def _moved(target: Target, weighing: Weighing, settings: SamplerSettings) -> Dra
             moved_share += float(is_taken.mean())
         if power >= 1.0:
             return Draws(x, n / 2 * min(1.0, moved_share / 2))
+    return Draws(x, 0.0)
 
 
 @lru_cache(maxsize=64)
