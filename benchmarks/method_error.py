@@ -1,6 +1,5 @@
 """The error that all fields of a vessel share because one method measured them: intervals of vessels take it in."""
 
-import math
 import multiprocessing
 import tempfile
 from collections.abc import Sequence
@@ -13,25 +12,27 @@ import cv2
 import numpy as np
 
 from benchmarks.setup import Setup
-from benchmarks.tables import Figure, Section, table
+from benchmarks.tables import Section, table
 from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import Pipeline, load_pipeline
 from msc_vision.batch.plan import available_cores
 from msc_vision.records import ManifestRow
 from msc_vision.statistics.components import variance_components
 from msc_vision.statistics.scales import PERCENT
+from msc_vision.statistics.settings import DOUBTFUL
 from msc_vision.synth import FieldSettings, render_field
 from msc_vision.synth.culture_settings import CellSettings
 from msc_vision.synth.image_settings import ContaminationSettings, FaultSettings
 from msc_vision.synth.variety import random_settings
 from msc_vision.synth.vessel import write_image
 
-SEED = 970_000
-N_CULTURES, N_FIELDS, SIDE_PX = 48, 3, 512
+SEED = 972_000
+"""Seeds 970,000 and 971,000 were looked at when it was decided to ask for flagged fields apart."""
+N_CULTURES, N_FIELDS, SIDE_PX = 80, 3, 512
 MODE = "phase-contrast"
 AREA_UM2 = (900.0, 3600.0)
-INTRO = f"""{N_CULTURES} simulated cultures of stromal cells in phase contrast, {N_FIELDS} fields of {SIDE_PX} x {SIDE_PX} pixels each, of
-4 to 97 % confluency. Cells, light, focus and camera are drawn anew for each culture, far wider than one laboratory has
+INTRO = f"""{N_CULTURES} simulated cultures of stromal cells in phase contrast, {N_FIELDS} fields of {SIDE_PX} pixels
+a side each, of 4 to 97 % confluency. Cells, light, focus and camera are drawn anew for each culture, far wider than one laboratory has
 them, and are the same for its fields. Errors are on the angle scale (asin of the square root), where a hundredth is one
 point at half cover. A nested mixed model splits them into what the fields of a culture share and what each has to
 itself; what is shared no number of fields averages out. Simulated cultures only: real vessels with known confluency are
@@ -45,6 +46,7 @@ class Reading:
     culture: int
     true_percent: float
     read_percent: float
+    is_flagged: bool
 
     @property
     def error(self) -> float:
@@ -56,22 +58,25 @@ class Reading:
 def measure(setup: Setup) -> Section:
     """Draw cultures, score their fields with each recipe, and split the errors."""
     n_cultures = 4 if setup.is_trial else N_CULTURES
-    rows, figures = [], []
+    rows = []
     with ProcessPoolExecutor(available_cores(), multiprocessing.get_context("spawn")) as pool:
         for recipe in setup.pipelines:
             groups = pool.map(partial(read_culture, recipe=recipe), range(n_cultures))
             found = [one for group in groups for one in group]
-            shared, own, bias = split(found)
-            rows.append((recipe, f"{len(found)}", f"{bias:+.1f}", f"{shared:.1f}", f"{own:.1f}"))
-            stated = load_pipeline(recipe).sampling.method_error_points
-            figures.append(Figure(f"{recipe}: shared, with the bias", f"{math.hypot(shared, bias):.1f} points"))
-            figures.append(Figure(f"{recipe}: stated in the recipe", f"{stated:g} points"))
-    heads = ("recipe", "fields scored", "bias, points", "shared by a culture, SD", "of each field, SD")
-    return Section(" ".join(INTRO.split()), tuple(figures), (table(heads, rows),))
+            sampling = load_pipeline(recipe).sampling
+            for is_flagged, stated in ((False, sampling.method_error_points), (True, sampling.flagged_error_points)):
+                some = [one for one in found if one.is_flagged == is_flagged]
+                shared, own, bias = split(some)
+                name = f"{recipe}, {'flagged as doubtful' if is_flagged else 'not flagged'}"
+                rows.append((name, f"{len(some)}", f"{bias:+.1f}", f"{shared:.1f}", f"{own:.1f}", f"{stated:g}"))
+    heads = ("recipe", "fields", "bias, points", "shared by a culture, SD", "of each field, SD", "stated in the recipe")
+    return Section(" ".join(INTRO.split()), (), (table(heads, rows),))
 
 
 def split(readings: Sequence[Reading]) -> tuple[float, float, float]:
     """Return what cultures share, what fields have to themselves (standard deviations), and the mean error."""
+    if len(readings) < 2:
+        return 0.0, 0.0, 0.0
     cultures = [one.culture for one in readings]
     found = variance_components([one.error for one in readings], cultures, ["all"] * len(cultures))
     return found.layer or 0.0, found.field or 0.0, found.mean
@@ -118,4 +123,4 @@ def _read(settings: FieldSettings, seed: int, culture: int, pipeline: Pipeline) 
         score = score_field(FieldTask("field", image, row, pipeline, None, None, is_described=False))
     if score.confluency_percent is None:
         return None
-    return Reading(culture, field.confluency_percent, score.confluency_percent)
+    return Reading(culture, field.confluency_percent, score.confluency_percent, bool(DOUBTFUL & {*score.flags}))

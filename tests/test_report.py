@@ -20,9 +20,10 @@ from msc_vision.io.labels import write_labels
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
 from msc_vision.report.fields import field_picture, read_small
 from msc_vision.report.gallery import Gallery, fill_gallery, picture_size, typical_fields
+from msc_vision.report.html import write_page
 from msc_vision.report.ladder import draw_ladder
 from msc_vision.report.load import load_run
-from msc_vision.report.page import render_run, write_page
+from msc_vision.report.page import render_run
 from msc_vision.report.pictures import (
     CASING,
     CLEAR,

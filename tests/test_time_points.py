@@ -17,8 +17,8 @@ from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.report.load import load_run
 from msc_vision.report.words import vessel_sentence
 from msc_vision.statistics.rollup import ScoredField, layer_estimates
-from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.statistics.time_points import GAP_H, latest_keys
+from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.vessels import load_catalogue
 
 CATALOGUE = load_catalogue()

@@ -360,7 +360,7 @@ def _finish(
     measured = layer_estimates(pairs, plan.catalogue, optics_profile=plan.optics_profile, settings=sampling)
     vessels = vessel_estimates(measured, plan.catalogue, settings=sampling, study=study)
     layers = tuple(layer for vessel in vessels for layer in vessel.layers)
-    batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), settings=sampling, study=study)
+    batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), study=study)
     found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)

@@ -16,7 +16,10 @@ from msc_vision.cli.baseline import baseline
 from msc_vision.cli.drift import drift
 from msc_vision.cli.evaluate import evaluate
 from msc_vision.cli.export import export
+from msc_vision.cli.forecast import forecast, growth_prior
+from msc_vision.cli.layer_study import layer_study
 from msc_vision.cli.manifest import manifest
+from msc_vision.cli.plan import plan
 from msc_vision.cli.report import report
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
@@ -111,8 +114,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=EXIT_CODES,
 )
-for _command in (run, manifest, segment, evaluate, verify, report, baseline, drift, vessels, synth, train, export):
-    app.command(epilog=EXIT_CODES)(_command)
+_COMMANDS = (
+    *(run, manifest, segment, evaluate, verify, report, plan, layer_study, forecast, growth_prior),
+    *(baseline, drift, vessels, synth, train, export),
+)
+for _command in _COMMANDS:
+    app.command(_command.__name__.replace("_", "-"), epilog=EXIT_CODES)(_command)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -47,7 +47,7 @@ def evaluate(
         msc-vision evaluate annotated/pairs.csv --predictions masks --out compared
     """
     from msc_vision.report.evaluation import evaluation_record, write_evaluation_page
-    from msc_vision.report.page import make_folder
+    from msc_vision.report.html import make_folder
     from msc_vision.report.pairs import evaluate_pairs, read_pairs
 
     listed = read_pairs(pairs)

@@ -135,6 +135,15 @@ CalibrationFile = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
+LayerStudyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--layer-study",
+        metavar="FILE",
+        help="YAML: how layers differ at this site, for those that nobody sees; made by `msc-vision layer-study`.",
+        rich_help_panel=WHAT,
+    ),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.", rich_help_panel=WHERE)]
 Scheduler = Annotated[
     str,

@@ -34,6 +34,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     optics: options.Optics = "standard",
     baseline: options.BaselineFolder = None,
     density_calibration: options.CalibrationFile = None,
+    layer_study: options.LayerStudyFile = None,
     pipeline: options.PipelineName = "default",
     channel: options.Channel = None,
     time: options.TimePoint = None,
@@ -66,7 +67,7 @@ def run(  # noqa: PLR0913, PLR0917  (one parameter per option)
     sources = _Sources(folder, manifest, vessel, vessel_id, pattern, pixel_size_um, optics)
     rows = (_recorded(out) if resume else None) or _manifest(sources, types)
     settings = _Settings(pipeline, workers, scheduler, tile_px, memory_gb)
-    yardsticks = _yardsticks(baseline, density_calibration)
+    yardsticks = _yardsticks(baseline, density_calibration, layer_study)
     plan = _compared(_plan(rows, types, out, optics, settings, _plane(channel, time, z)), yardsticks)
     summary = _score(plan, is_resumed=resume)
     say(f"Report: {_finish(summary, types, yardsticks)}")
@@ -186,14 +187,16 @@ def _plan(
     return plan_run(rows, types, recipe, out, settings=execution, plane=plane, optics_profile=optics)
 
 
-def _yardsticks(baseline: Path | None, calibration: Path | None) -> "Yardsticks":
+def _yardsticks(baseline: Path | None, calibration: Path | None, study: Path | None) -> "Yardsticks":
     from msc_vision.morphology.baseline import load_baseline
     from msc_vision.morphology.density import load_calibration
     from msc_vision.statistics.character import Yardsticks
+    from msc_vision.statistics.layer_study import read_layer_study
 
     return Yardsticks(
         None if baseline is None else load_baseline(baseline),
         None if calibration is None else load_calibration(calibration),
+        None if study is None else read_layer_study(study),
     )
 
 
@@ -245,18 +248,20 @@ def _layer_table(summary: "RunSummary") -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("Vessel", "Layer", "State", "Confluency %", "Fields", "SD points", "Lowest - highest %"):
+    for heading in ("Vessel", "Layer", "State", "Confluency %", "95 %", "Fields", "SD points", "Lowest - highest %"):
         table.add_column(heading, justify="left" if heading in ("Vessel", "State") else "right")
     for entry in sorted(summary.layers, key=lambda one: (one.vessel_id, -one.layer)):
         n_fields = entry.n_fields_scored + entry.n_fields_rejected + entry.n_fields_failed
         if not n_fields:
             continue
+        interval = entry.confluency_interval
         spread = "-" if entry.min_percent is None else f"{entry.min_percent:.1f} - {entry.max_percent:.1f}"
         table.add_row(
             entry.vessel_id,
             str(entry.layer),
             entry.state,
             _figure(entry.confluency_percent),
+            "-" if interval is None else f"{interval[0]:.0f} - {interval[1]:.0f}",
             f"{entry.n_fields_scored} of {n_fields}",
             _figure(entry.sd_points),
             spread,

@@ -12,7 +12,7 @@ from msc_vision import __version__
 from msc_vision.errors import MscVisionError
 from msc_vision.io.masks import read_mask
 from msc_vision.report.fields import read_small
-from msc_vision.report.page import render, write_page
+from msc_vision.report.html import render, write_page
 from msc_vision.report.pairs import Evaluation, Pair
 from msc_vision.report.pictures import Picture, compared_overlay, fit, make_picture
 from msc_vision.statistics.validation import BlandAltman, GroupSummary, Interval, PairScore

@@ -154,7 +154,11 @@ def _range(pair: Sequence[float] | None) -> Range | None:
 
 def _batch(row: Mapping[str, Any]) -> BatchEstimate:
     pair = row["confluency_interval"]
-    known: dict[str, Any] = {**row, "vessel_ids": tuple(row["vessel_ids"]), "confluency_interval": None if pair is None else tuple(pair)}
+    known: dict[str, Any] = {
+        **row,
+        "vessel_ids": tuple(row["vessel_ids"]),
+        "confluency_interval": None if pair is None else tuple(pair),
+    }
     return BatchEstimate(**known)
 
 

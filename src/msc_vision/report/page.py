@@ -1,19 +1,18 @@
 """Put a run's content and pictures into the page, and write it in one step."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from msc_vision.errors import InvalidArgumentError, OutputError
+from msc_vision.errors import InvalidArgumentError
 from msc_vision.morphology.baseline import Baseline
 from msc_vision.report.appearance import Appearance, fill_appearance, suspect_pictures
 from msc_vision.report.character import CharacterRow, character_rows, suspects, unassessed
 from msc_vision.report.content import LayerEntry, RunContent, VesselEntry
 from msc_vision.report.gallery import Gallery, ShownField, fill_gallery
+from msc_vision.report.growth import GrowthDrawing, growth_of_run
+from msc_vision.report.html import render, write_page
 from msc_vision.report.ladder import Ladder, draw_ladder
 from msc_vision.report.load import load_run
 from msc_vision.report.words import (
@@ -27,12 +26,13 @@ from msc_vision.report.words import (
     trouble_sentence,
     vessel_sentence,
 )
-from msc_vision.vessels import Catalogue
+from msc_vision.vessels import Catalogue, load_catalogue
 
 MAX_DOUBTS = 40
 MAX_HEADLINES = 8
 MAX_SUSPECTS_LISTED = 40
 _NOTHING: Mapping[str, Appearance] = MappingProxyType({})
+_NO_GROWTH: Mapping[str, GrowthDrawing] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class VesselBlock:
     is_first_of_type: bool
     character: tuple[CharacterRow, ...]
     appearance: Appearance | None
+    growth: GrowthDrawing | None
 
 
 def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Baseline | None = None) -> Path:
@@ -96,6 +97,7 @@ def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Ba
     OutputError
         If the page cannot be written.
     """
+    catalogue = catalogue or load_catalogue()
     content = load_run(run, catalogue)
     if baseline is not None and baseline.sha256 != content.baseline_sha256:
         raise InvalidArgumentError(
@@ -103,7 +105,9 @@ def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Ba
             f" {content.baseline_sha256 or 'that of none'}."
         )
     shown = suspect_pictures(suspects(content))
-    page = render_run(content, fill_gallery(content), fill_appearance(content, baseline), shown)
+    page = render_run(
+        content, fill_gallery(content), fill_appearance(content, baseline), shown, growth_of_run(run, catalogue)
+    )
     return write_page(run / "report.html", page)
 
 
@@ -112,18 +116,26 @@ def render_run(
     gallery: Gallery,
     appearances: Mapping[str, Appearance] = _NOTHING,
     suspect_shown: Sequence[ShownField] = (),
+    growth: Mapping[str, GrowthDrawing] = _NO_GROWTH,
 ) -> str:
     """Return the page of a run as HTML text; every word that comes from a file is escaped."""
     seen: set[str] = set()
     blocks, suspected = [], suspects(content)
     for vessel in content.vessels:
         blocks.append(
-            _vessel_block(vessel, gallery, appearances.get(vessel.vessel_id), is_first=vessel.type_id not in seen)
+            _vessel_block(
+                vessel,
+                gallery,
+                appearances.get(vessel.vessel_id),
+                growth.get(vessel.vessel_id),
+                is_first=vessel.type_id not in seen,
+            )
         )
         seen.add(vessel.type_id)
     return render(
         "run.html.j2",
         content=content,
+        batches=[batch for batch in content.batches if len(batch.vessel_ids) > 1],
         blocks=blocks,
         max_headlines=MAX_HEADLINES,
         finished=plain_time(content.finished_at),
@@ -140,59 +152,13 @@ def render_run(
     )
 
 
-def render(template: str, **values: Any) -> str:
-    """Fill a template of this package; autoescape is on, an unknown name is an error."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("msc_vision.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    style = (files("msc_vision.report") / "templates" / "style.css").read_text(encoding="utf-8")
-    # Our own file, not data: the only text that goes in unescaped.
-    return environment.get_template(template).render(style=Markup(style), **values)
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder for a page, if it is not there.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as err:
-        raise OutputError(f"{folder}: cannot be made ({err.strerror or err}); choose another --out.") from err
-
-
-def write_page(path: Path, page: str) -> Path:
-    """Write a page beside its place and move it there, so that nobody reads half of it.
-
-    Raises
-    ------
-    OutputError
-        If the folder is not writable or the disk is full.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as err:
-        partial.unlink(missing_ok=True)
-        raise OutputError(
-            f"{path}: the page could not be written ({err.strerror or err}); free space or allow writing."
-        ) from err
-    return path
-
-
 def _vessel_block(
-    vessel: VesselEntry, gallery: Gallery, appearance: Appearance | None, *, is_first: bool
+    vessel: VesselEntry,
+    gallery: Gallery,
+    appearance: Appearance | None,
+    growth: GrowthDrawing | None,
+    *,
+    is_first: bool,
 ) -> VesselBlock:
     groups = tuple(
         LayerPictures(entry.layer, gallery.of_layer(vessel.vessel_id, entry.layer)) for entry in vessel.layers[::-1]
@@ -209,6 +175,7 @@ def _vessel_block(
         is_first_of_type=is_first,
         character=character_rows(vessel),
         appearance=appearance,
+        growth=growth,
     )
 
 

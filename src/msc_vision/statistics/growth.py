@@ -2,7 +2,7 @@
 
 `fit_growth` weighs the points against what the bank's cultures usually do (`BankPrior`) and keeps a few thousand
 curves that agree with both. A forecast is read off these curves: of the culture itself, not of a next reading of it.
-An error that every scan of the vessel shares (a camera that reads 5 points too high) is not in the interval.
+An error that every scan of the vessel shares (a camera that reads 5 points too high) is in it after `misread_by`.
 """
 
 import math
@@ -29,6 +29,7 @@ from msc_vision.statistics.growth_curve import (
 from msc_vision.statistics.growth_posterior import N_PARAMETERS, SamplerSettings, draw, find_mode
 from msc_vision.statistics.growth_prior import BankPrior
 from msc_vision.statistics.growth_series import GrowthSeries, TimePoint
+from msc_vision.statistics.scales import PERCENT
 
 F64 = NDArray[np.float64]
 
@@ -128,6 +129,8 @@ class GrowthPosterior:
         How many independent draws the curves are worth.
     notes : tuple of str
         What a reader has to know, full sentences.
+    misreading : (n_draws,) float64 array or None
+        By how much every scan reads too high in each draw, on the angle scale; None: the curves are those of readings.
     """
 
     series: GrowthSeries | None
@@ -137,6 +140,19 @@ class GrowthPosterior:
     growing_h: F64
     effective_draws: float
     notes: tuple[str, ...]
+    misreading: F64 | None = None
+
+    def misread_by(self, points: float) -> "GrowthPosterior":
+        """Return the curves of the culture itself, where every scan of it shares an error of the method.
+
+        Parameters
+        ----------
+        points : float
+            Standard deviation of that error in points at half cover, less towards 0 and 100 %.
+        """
+        n = len(self.parameters)
+        order = np.random.default_rng(n).permutation(n)
+        return replace(self, misreading=points / 100 * np.asarray(ndtri((order + 0.5) / n)))
 
     @property
     def now_h(self) -> float:
@@ -169,7 +185,8 @@ class GrowthPosterior:
             )
         if latest > self.clock.horizon_h:
             raise InvalidArgumentError(f"{latest:g} h lies beyond the horizon of {self.clock.horizon_h:g} h.")
-        return confluency(self.parameters, interpolated(self.clock.edges_h, self.growing_h, asked))
+        read = confluency(self.parameters, interpolated(self.clock.edges_h, self.growing_h, asked))
+        return read if self.misreading is None else _moved_on(read, -self.misreading[:, None])
 
     def forecast(self, hours: ArrayLike) -> ForecastBand:
         """Return mean and 95 % interval of the confluency at some hours; errors as `curves`."""
@@ -200,6 +217,7 @@ class GrowthPosterior:
 
     def _reached(self, percent: float) -> TimeEstimate:
         """Return when a confluency is reached."""
+        read = self._as_read(percent)
         times = self.hours_until(percent)
         low, median, high = (
             _within(q, self.horizon_h) for q in np.quantile(times, (0.025, 0.5, 0.975), method="higher")
@@ -211,12 +229,17 @@ class GrowthPosterior:
             high_h=high,
             passed_probability=float((times <= self.now_h).mean()),
             horizon_probability=float((times <= self.horizon_h).mean()),
-            never_probability=float((capacity <= percent).mean()),
+            never_probability=float((capacity <= read).mean()),
         )
+
+    def _as_read(self, percent: float) -> F64:
+        """Return what the method reads in each draw where the culture has a confluency (n_draws,)."""
+        level = np.full(len(self.parameters), percent)
+        return level if self.misreading is None else np.clip(_moved_on(level, self.misreading), 1e-6, 100.0)
 
     def hours_until(self, percent: float) -> F64:
         """Return for each curve the hour at which it reaches a confluency, (n_draws,); inf where not by the horizon."""
-        needed = growing_time_until(self.parameters, percent)
+        needed = growing_time_until(self.parameters, self._as_read(percent))
         n_before = (self.growing_h < needed[:, None]).sum(axis=1)
         is_reached = n_before <= self.clock.edges_h.size - 1
         right = np.clip(n_before, 1, self.clock.edges_h.size - 1)
@@ -225,6 +248,11 @@ class GrowthPosterior:
         with np.errstate(invalid="ignore", divide="ignore"):
             part = np.where(n_before > 0, (needed - before) / (after - before), 0.0)
         return np.where(is_reached, (right - 1 + part) * STEP_H, np.inf)
+
+
+def _moved_on(percent: F64, by: F64) -> F64:
+    """Return confluencies moved on the angle scale, on which an error of the method is alike at every level."""
+    return PERCENT.outer(np.clip(PERCENT.inner(percent) + by, 0.0, np.pi / 2))
 
 
 @dataclass(frozen=True, slots=True)

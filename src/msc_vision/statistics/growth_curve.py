@@ -163,7 +163,7 @@ def confluency(theta: F64, growing_h: F64) -> F64:
     return capacity * np.exp(-np.log1p(_start_gap(theta) * np.exp(-rate * shape * growing_h)) / shape)
 
 
-def growing_time_until(theta: F64, percent: float) -> F64:
+def growing_time_until(theta: F64, percent: F64 | float) -> F64:
     """Return the growing time after which a confluency is reached, (N,): 0 if at once, inf if never."""
     capacity, shape, rate = _capacity(theta)[:, 0], np.exp(theta[:, 4]), np.log(2) / np.exp(theta[:, 2])
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):

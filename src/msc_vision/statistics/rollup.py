@@ -15,7 +15,7 @@ from msc_vision.statistics.intervals import figure
 from msc_vision.statistics.placement import place_fields
 from msc_vision.statistics.sampled_mean import SampledMean, spatial_mean
 from msc_vision.statistics.scales import PERCENT
-from msc_vision.statistics.settings import SamplingSettings
+from msc_vision.statistics.settings import DOUBTFUL, SamplingSettings
 from msc_vision.statistics.time_points import acquired_utc, latest_keys
 from msc_vision.vessels import Catalogue, VesselType
 
@@ -46,8 +46,9 @@ class LayerEstimate:
     twice in it. Areas are None unless every scored field has a pixel size.
     ``standard_error_points`` is from the choice of fields alone, with ``freedom`` degrees of freedom;
     ``effective_fields`` uncorrelated ones at random places would be as sure; ``represented_percent`` of the layer is
-    what they stand for. ``confluency_interval`` (95 %) holds the error of the method too; without one,
-    ``interval_note`` says why. ``in_window_probability`` is that of lying within the window of the settings.
+    what they stand for. ``confluency_interval`` (95 %) holds the error of the method too, ``method_error_points`` at
+    half cover (more where fields are flagged as doubtful); without one, ``interval_note`` says why.
+    ``in_window_probability`` is that of lying within the window of the settings.
     A layer in state ``inferred`` has no field: its confluency, interval and probability follow from the other layers.
     """
 
@@ -73,6 +74,7 @@ class LayerEstimate:
     freedom: float | None
     effective_fields: float | None
     represented_percent: float | None
+    method_error_points: float | None
     confluency_interval: tuple[float, float] | None
     in_window_probability: float | None
     interval_note: str
@@ -216,6 +218,7 @@ def _estimate_layer(
         freedom=None,
         effective_fields=None,
         represented_percent=None,
+        method_error_points=None,
         confluency_interval=None,
         in_window_probability=None,
         interval_note="no scored field",
@@ -243,7 +246,9 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
     values = np.array([_figure(one.score.confluency_percent) for one in scored])
     _, weights = _weights([one.score for one in scored])
     mean = spatial_mean(values, np.array(weights), placement.places_mm, placement.sides_mm)
-    found = figure(mean, PERCENT, settings.method_error_points / 100)
+    flagged = sum(weight for one, weight in zip(scored, weights, strict=True) if DOUBTFUL & {*one.score.flags})
+    method_error = settings.method_error(flagged / math.fsum(weights))
+    found = figure(mean, PERCENT, method_error / 100)
     return replace(
         layer,
         standard_error_points=mean.standard_error,
@@ -252,15 +257,16 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
         represented_percent=placement.reached_percent,
         confluency_interval=found.interval,
         in_window_probability=found.probability_within(*settings.window_percent),
-        interval_note=_interval_words(mean, len(scored), settings),
+        method_error_points=method_error,
+        interval_note=_interval_words(mean, len(scored), method_error),
     )
 
 
-def _interval_words(mean: SampledMean, n_fields: int, settings: SamplingSettings) -> str:
+def _interval_words(mean: SampledMean, n_fields: int, method_error: float) -> str:
     alike = f", as sure as {mean.effective_n:.0f} unrelated ones" if round(mean.effective_n) != n_fields else ""
     return (
         f"95 %: {counted(n_fields, 'field')} spread over the layer{alike}, and a method error of"
-        f" {settings.method_error_points:g} points at half cover ({settings.method_error_source})"
+        f" {method_error:.3g} points at half cover"
     )
 
 

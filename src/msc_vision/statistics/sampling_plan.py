@@ -117,7 +117,7 @@ def fields_for(goal: float, sd: float) -> int:
     )
 
 
-def plan_sampling(
+def plan_sampling(  # noqa: PLR0913  (each is a question of the user's)
     vessel: VesselType,
     *,
     goal: float,
@@ -158,9 +158,7 @@ def plan_sampling(
     sides = _sides(vessel, sides_mm)
     n_fields = fields_for(goal, sd)
     rng = np.random.Generator(np.random.PCG64(seed))
-    places = tuple(
-        place for layer in chosen for place in _grid(layer, n_fields, sides, imaging, rng.uniform(0, 1, 2))
-    )
+    places = tuple(place for layer in chosen for place in _grid(layer, n_fields, sides, imaging, rng.uniform(0, 1, 2)))
     per_layer = len(places) // len(chosen)
     unseen = tuple(layer for layer in range(1, vessel.layers + 1) if layer not in chosen)
     vessel_width, note = _vessel_half_width(chosen, vessel.layers, per_layer, sd, layer_sd)

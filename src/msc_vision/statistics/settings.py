@@ -2,6 +2,9 @@
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+DOUBTFUL = frozenset({"bare-or-full", "methods-disagree", "strange", "unsure", "focus-unknown"})
+"""Flags of a scored field whose confluency a person has to look at before it is relied on."""
+
 
 class SamplingSettings(BaseModel):
     """Settings of the roll-up."""
@@ -18,12 +21,22 @@ class SamplingSettings(BaseModel):
         description="error that all fields of a vessel share because one method measured them: standard deviation in"
         " points at half cover, less towards 0 and 100 %",
     )
+    flagged_error_points: float = Field(
+        25.0, ge=0, le=50, description="the same for fields whose figure is flagged as doubtful; see `DOUBTFUL`"
+    )
     method_error_source: str = Field(
-        "placeholder", min_length=3, description="where that figure is from: a card, or a validation of one's own"
+        "docs/sampling.md: simulated cultures of stromal cells in phase contrast",
+        min_length=3,
+        description="where these figures are from: a card, or a validation of one's own",
     )
     window_percent: tuple[float, float] = Field(
         (70.0, 90.0), description="confluency at which cells are harvested; placeholder: most procedures aim at 80 %"
     )
+
+    def method_error(self, flagged_share: float) -> float:
+        """Return the method's error in points at half cover, where some share of the fields is flagged as doubtful."""
+        squares = (1 - flagged_share) * self.method_error_points**2 + flagged_share * self.flagged_error_points**2
+        return float(squares**0.5)
 
     @model_validator(mode="after")
     def _window_rises(self) -> "SamplingSettings":

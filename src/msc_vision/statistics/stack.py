@@ -91,7 +91,7 @@ def why_undetermined(layers: tuple[int, ...], n_layers: int, study: LayerStudy |
         return None
     which = "the lowest" if max(layers) == len(layers) else "some"
     return (
-        f"only {which} layers speak for themselves ({len(layers)} of {n_layers}), and nothing is known of how the others"
+        f"only {which} layers speak for themselves ({len(layers)} of {n_layers}), and nothing tells how the others"
         " differ: a layer study of the site would tell, or layers measured in every third of the stack"
     )
 

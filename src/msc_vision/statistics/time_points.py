@@ -33,6 +33,23 @@ def latest_keys(rows: Mapping[str, ManifestRow]) -> frozenset[str]:
     return frozenset(rows.keys() - times.keys()) | {key for _, key in newest.values()}
 
 
+def time_points(rows: Mapping[str, ManifestRow]) -> tuple[frozenset[str], ...]:
+    """Return which fields of one vessel belong together in time, the earliest first.
+
+    Time points lie more than `GAP_H` apart, as in `latest_keys`. Fields without a time cannot be placed and are left
+    out, unless no field has one: then all are of one time point.
+    """
+    times = sorted((time, key) for key, row in rows.items() if (time := acquired_utc(row)) is not None)
+    if not times:
+        return (frozenset(rows),) if rows else ()
+    groups: list[list[str]] = [[]]
+    for i, (time, key) in enumerate(times):
+        if i and time - times[i - 1][0] > timedelta(hours=GAP_H):
+            groups.append([])
+        groups[-1].append(key)
+    return tuple(frozenset(group) for group in groups)
+
+
 def earlier_keys(rows: Mapping[str, ManifestRow]) -> dict[str, str]:
     """Return for fields of one vessel that were pictured before at the same place, which field that was, the last one.
 

@@ -131,11 +131,7 @@ def vessel_estimates(
 
 
 def batch_estimates(
-    vessels: Sequence[VesselEstimate],
-    batches: Mapping[str, str],
-    *,
-    settings: SamplingSettings = SamplingSettings(),  # noqa: B008  (frozen)
-    study: LayerStudy | None = None,
+    vessels: Sequence[VesselEstimate], batches: Mapping[str, str], *, study: LayerStudy | None = None
 ) -> tuple[BatchEstimate, ...]:
     """Return an estimate per batch, ordered by name.
 
@@ -144,14 +140,14 @@ def batch_estimates(
     vessels : sequence of VesselEstimate
     batches : mapping of str to str
         Which batch each vessel belongs to; vessels without one are left out.
-    settings, study
+    study : LayerStudy, optional
         The same that the vessels were estimated with.
     """
     groups: defaultdict[str, list[VesselEstimate]] = defaultdict(list)
     for vessel in sorted(vessels, key=lambda one: one.vessel_id):
         if vessel.vessel_id in batches:
             groups[batches[vessel.vessel_id]].append(vessel)
-    return tuple(_estimate_batch(name, members, settings, study) for name, members in sorted(groups.items()))
+    return tuple(_estimate_batch(name, members, study) for name, members in sorted(groups.items()))
 
 
 def batches_of(rows: Iterable[ManifestRow]) -> dict[str, str]:
@@ -178,7 +174,7 @@ def _stack(vessel_id: str, members: Iterable[LayerEstimate], catalogue: Catalogu
 def _estimate_vessel(
     layers: tuple[LayerEstimate, ...], settings: SamplingSettings, study: LayerStudy | None
 ) -> VesselEstimate:
-    draws, reason = _draws(layers, settings, study)
+    draws, reason = _draws(layers, study)
     layers = layers if draws is None else _with_inferred(layers, draws, settings)
     measured = [one for one in layers if one.state in MEASURED]
     values = [one.confluency_percent for one in measured if one.confluency_percent is not None]
@@ -224,9 +220,7 @@ def _estimate_vessel(
 # --- layers that nobody saw ------------------------------------------------------------------------------------------
 
 
-def _draws(
-    layers: tuple[LayerEstimate, ...], settings: SamplingSettings, study: LayerStudy | None
-) -> tuple[StackDraws | None, str]:
+def _draws(layers: tuple[LayerEstimate, ...], study: LayerStudy | None) -> tuple[StackDraws | None, str]:
     """Return what all layers may be and how that was got, or None and why not."""
     means = tuple(found for one in layers if (found := _layer_mean(one)) is not None)
     numbers = tuple(one.layer for one in means)
@@ -235,16 +229,18 @@ def _draws(
     reason = why_undetermined(numbers, len(layers), used)
     if reason is not None:
         return None, f"undetermined: {reason}{'' if refusal is None else f' ({refusal})'}{_why_no_layer(layers, means)}"
+    known = [one.method_error_points for one in layers if one.method_error_points is not None]
+    method_error = math.sqrt(math.fsum(error**2 for error in known) / len(known))
     draws = draw_stack(
         means,
         np.array([one.culture_area_cm2 for one in layers]),
         PERCENT,
-        settings.method_error_points / 100,
+        method_error / 100,
         used,
         zlib.crc32(layers[0].vessel_id.encode()),
     )
     note = f"95 %: {draws.basis}" + (f" ({used.source})" if used is not None and draws.basis == "layer study" else "")
-    return draws, f"{note}, and a method error of {settings.method_error_points:g} points at half cover"
+    return draws, f"{note}, and a method error of {method_error:.3g} points at half cover"
 
 
 def _why_no_layer(layers: Sequence[LayerEstimate], means: Sequence[LayerMean]) -> str:
@@ -342,12 +338,10 @@ def _vessel_words(layers: Sequence[LayerEstimate], n_measured: int) -> str:
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-def _estimate_batch(
-    name: str, vessels: Sequence[VesselEstimate], settings: SamplingSettings, study: LayerStudy | None
-) -> BatchEstimate:
+def _estimate_batch(name: str, vessels: Sequence[VesselEstimate], study: LayerStudy | None) -> BatchEstimate:
     areas = [one.culture_area_cm2 for one in vessels]
     unknown = [one.vessel_id for one in vessels if one.confluency_percent is None]
-    drawn = [_draws(one.layers, settings, study)[0] for one in vessels]
+    drawn = [_draws(one.layers, study)[0] for one in vessels]
     values = [one.confluency_percent for one in vessels if one.confluency_percent is not None]
     found = None
     if all(one is not None for one in drawn) and not unknown:
