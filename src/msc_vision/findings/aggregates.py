@@ -57,7 +57,7 @@ smallest and -1 without a pixel size. What needs the whole outline is NaN for an
 
 LARGEST_OUTLINE_UM = 800.0
 """Height and width up to which an outline is measured: so far around its first pixel it has to be known."""
-MASK_REACH_UM = REACH_UM + 45.0
+MASK_REACH_UM = REACH_UM + 85.0
 """How far around a pixel the field must be known to say whether it belongs to an aggregate."""
 _RING_UM = 15.0
 SURROUNDINGS_UM = MASK_REACH_UM + LARGEST_OUTLINE_UM + 2 * _RING_UM
