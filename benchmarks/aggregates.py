@@ -44,11 +44,11 @@ N_EACH, N_FREE_EACH = 3, 2
 INTRO = """Fields of {side} x {side} pixels in phase contrast with 6 to 20 aggregates per mm², of 60 to 200 µm,
 and {n_free} fields without any, with debris, dead and dividing cells, dust, bubbles and scratches. A found aggregate is
 right if it and a connected part of the truth overlap by half of their union; parts of the truth below {least:g}
-µm are not asked
-for. Where aggregates were drawn upon each other they are one part of the truth. {n_touching} parts lie within {joined:g}
-µm of another, so that hardly an eye parts them: they are asked for one by one, and "touching as one" counts them the
-other way. The weights of the evidence were fitted to other fields of the same simulator, and to 19 real pictures of
-T98G without aggregates; limits were chosen on fields of seed 9001. {n_refused} fields were refused."""
+µm are not asked for. Where aggregates were drawn upon each other they are one part of the truth. {n_touching} parts lie
+within {joined:g} µm of another, so that hardly an eye parts them: they are asked for one by one, and "touching as one"
+counts them the other way. The weights of the evidence were fitted to other fields of the same simulator, and to 19 real
+pictures of T98G without aggregates; limits were chosen on other fields again (seed 9001). {n_refused} fields were
+refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +214,14 @@ def _cells(counted: Sequence[Counted]) -> tuple[str, str, str, str]:
 def _figures(some: Sequence[Counted], joined: Sequence[Counted], free: Sequence[Counted]) -> tuple[Figure, ...]:
     precision, recall, error, _ = _rates(some)
     precision_joined, recall_joined, _, n_joined = _rates(joined)
+    as_one = f"{precision_joined:.2f} and {recall_joined:.2f} of {n_joined}"
     per_100 = 100 * sum(c.n_invented for c in free) / len(free) if free else math.nan
     return (
         at_least("precision", precision, 0.9),
         at_least("recall", recall, 0.9),
-        Figure("precision and recall, touching as one", f"{precision_joined:.2f} and {recall_joined:.2f} of {n_joined}"),
+        Figure(
+            "precision and recall, touching as one", f"{precision_joined:.2f} and {recall_joined:.2f} of {n_joined}"
+        ),
         at_most("median error of the diameter", error, 10, " %"),
         at_most("invented in 100 fields without aggregates", per_100, 1),
     )

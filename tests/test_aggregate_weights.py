@@ -135,9 +135,7 @@ def test_a_real_picture_without_aggregates_is_learned_from_and_not_held_out(tmp_
     assert (found.field // 2 % 7 != 0).all()
 
 
-def test_pictures_without_their_pixel_size_are_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pictures_without_their_pixel_size_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path / "net.json"), "--without", "a.png"])
     assert "--without needs --without-um" in capsys.readouterr().err

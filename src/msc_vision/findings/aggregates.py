@@ -73,9 +73,9 @@ class AggregateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     evidence_from: int = Field(0, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
-    mean_evidence_from: float = Field(36.0, ge=-127, le=127, description="of an aggregate, on average")
-    close_um: float = Field(16.0, ge=0, le=40, description="gaps narrower than this are closed")
-    open_um: float = Field(24.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
+    mean_evidence_from: float = Field(40.0, ge=-127, le=127, description="of an aggregate, on average")
+    close_um: float = Field(10.0, ge=0, le=40, description="gaps narrower than this are closed")
+    open_um: float = Field(32.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
     smallest_diameter_um: float = Field(
         40.0, gt=0, description="smaller ones are not told from a pair of rounded cells; placeholder"
     )
