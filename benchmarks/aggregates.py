@@ -219,9 +219,7 @@ def _figures(some: Sequence[Counted], joined: Sequence[Counted], free: Sequence[
     return (
         at_least("precision", precision, 0.9),
         at_least("recall", recall, 0.9),
-        Figure(
-            "precision and recall, touching as one", f"{precision_joined:.2f} and {recall_joined:.2f} of {n_joined}"
-        ),
+        Figure("precision and recall, touching as one", as_one),
         at_most("median error of the diameter", error, 10, " %"),
         at_most("invented in 100 fields without aggregates", per_100, 1),
     )

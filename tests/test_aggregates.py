@@ -150,6 +150,17 @@ def test_what_hides_the_surface_is_still_seen_and_a_wall_is_not() -> None:
     )
 
 
+@pytest.mark.usefixtures("believed")
+@pytest.mark.parametrize(("radius", "n_found"), [(20, 0), (30, 1)])
+def test_only_a_large_aggregate_is_dark_enough_to_hide_the_surface(radius: float, n_found: int) -> None:
+    """Two crossing walls of bubbles are as dark, and small."""
+    mask = disc((200, 200), 100, 100, radius)
+    working, maps, judged = drawn(mask)
+    maps[1][mask] = 200
+    judged[mask] = 0
+    assert len(find_aggregates(working, maps, judged, scale_of(mask.shape), SETTINGS)[0]) == n_found
+
+
 def test_a_field_of_nothing_has_no_aggregate() -> None:
     shape = (96, 100)
     table, _, summary = find_aggregates(

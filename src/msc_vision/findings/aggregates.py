@@ -79,6 +79,9 @@ class AggregateSettings(BaseModel):
     smallest_diameter_um: float = Field(
         40.0, gt=0, description="smaller ones are not told from a pair of rounded cells; placeholder"
     )
+    smallest_hiding_um: float = Field(
+        90.0, gt=0, description="smaller ones are not thick enough to hide most of the surface; placeholder"
+    )
     size_edges_um: tuple[float, ...] = Field((70.0, 150.0), description="diameters between size classes; placeholder")
     attached_from: float = Field(
         0.15, ge=0, le=1, description="share of the rim with cells from which it lies on the layer; placeholder"
@@ -318,7 +321,8 @@ def join_aggregates(parts: Sequence[AggregateParts], scale: FieldScale, settings
     np.minimum.at(first, group, np.concatenate([p.tile.first for p in parts]))
     area = joined.table["area_px"]
     mean = evidence / np.maximum(area, 1) - _HALF
-    smallest_px = math.pi / 4 * (settings.smallest_diameter_um / scale.working_um) ** 2
+    smallest_um = np.where(2 * seen < area, settings.smallest_hiding_um, settings.smallest_diameter_um)
+    smallest_px = math.pi / 4 * (smallest_um / scale.working_um) ** 2
     kept = (area >= smallest_px) & (mean >= settings.mean_evidence_from)
     number = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
     table = _rows(joined.table[kept], scale, settings)
