@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,9 +20,11 @@ from msc_vision.learning.aggregates import (
     Layers,
     SeenField,
     collect,
+    collect_without,
     drawn_settings,
     examples_of,
     fit,
+    main,
     whole_numbers,
 )
 
@@ -118,6 +121,24 @@ def test_examples_lie_where_the_truth_says() -> None:
     assert int(found.inside.sum()) == 10 * 15
     assert brightness[found.inside > 0].min() > brightness[found.inside == 0].max()
     assert (found.field == 2).all()
+
+
+def test_a_real_picture_without_aggregates_is_learned_from_and_not_held_out(tmp_path: Path) -> None:
+    """Whole field numbers decide what is held out: those of pictures lie beyond the drawn ones."""
+    path = tmp_path / "real.png"
+    cv2.imwrite(str(path), np.random.default_rng(1).integers(90, 160, (200, 220)).astype(np.uint8))
+    wanted = SMALL.model_copy(update={"places_of_picture": 300, "striking_of_picture": 0})
+    found = collect_without([path] * 9, 1.3, wanted)
+    assert not found.inside.any()
+    assert np.bincount(found.field)[found.field].tolist() == [300] * 2700
+    assert (found.field >= wanted.n_fields).all()
+    assert (found.field // 2 % 7 != 0).all()
+
+
+def test_pictures_without_their_pixel_size_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path / "net.json"), "--without", "a.png"])
+    assert "--without needs --without-um" in capsys.readouterr().err
 
 
 def test_a_fit_tells_apart_what_can_be_told() -> None:

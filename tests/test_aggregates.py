@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skimage.measure import perimeter_crofton
 
 from msc_vision.findings import aggregates
-from msc_vision.findings.aggregate_evidence import aggregate_signs, weigh
+from msc_vision.findings.aggregate_evidence import SIGNS, aggregate_signs, weigh
 from msc_vision.findings.aggregates import (
     AGGREGATE_COLUMNS,
     AGGREGATE_FEATURES,
@@ -150,6 +150,17 @@ def test_what_hides_the_surface_is_still_seen_and_a_wall_is_not() -> None:
     )
 
 
+@pytest.mark.usefixtures("believed")
+@pytest.mark.parametrize(("radius", "n_found"), [(20, 0), (30, 1)])
+def test_only_a_large_aggregate_is_dark_enough_to_hide_the_surface(radius: float, n_found: int) -> None:
+    """Two crossing walls of bubbles are as dark, and small."""
+    mask = disc((200, 200), 100, 100, radius)
+    working, maps, judged = drawn(mask)
+    maps[1][mask] = 200
+    judged[mask] = 0
+    assert len(find_aggregates(working, maps, judged, scale_of(mask.shape), SETTINGS)[0]) == n_found
+
+
 def test_a_field_of_nothing_has_no_aggregate() -> None:
     shape = (96, 100)
     table, _, summary = find_aggregates(
@@ -265,6 +276,18 @@ def test_signs_are_whole_numbers_and_brightness_does_not_matter(seed: int) -> No
     brighter = aggregate_signs(working * np.uint16(3), maps, UM)
     assert np.abs(signs - brighter).max() <= 2
     assert np.abs(weigh(signs).astype(int) - weigh(brighter).astype(int)).mean() < 4
+
+
+def test_a_smooth_ball_in_a_rough_layer_is_less_grainy_than_what_surrounds_it() -> None:
+    rng = np.random.default_rng(3)
+    ball = disc((220, 220), 110, 110, 30)
+    working = np.where(ball, 6000, rng.normal(6000, 600, ball.shape)).astype(np.uint16)
+    signs = dict(zip(SIGNS, aggregate_signs(working, np.zeros((6, *ball.shape), np.uint8), UM), strict=True))
+    for what in ("grain", "fine grain"):
+        relative = signs[f"{what} over surroundings 35"]
+        middle = relative.shape[0] // 2
+        assert relative[middle, middle] < -60
+        assert abs(relative[5:20, 5:20].mean()) < 15
 
 
 def test_every_measured_figure_is_described_once() -> None:

@@ -21,15 +21,16 @@ Grid = NDArray[np.uint8]
 
 GRID_UM = 5.0
 """Side of the places that are judged, near enough: a whole number of working pixels."""
-MAP_WINDOWS_UM = (0.0, 20.0, 45.0)
+MAP_WINDOWS_UM = (0.0, 20.0, 45.0, 110.0)
 """Widths around a place; 0 is the place alone."""
 BACKGROUND_UM = 200.0
-MEAN_WINDOWS_UM = (0.0, 15.0, 30.0, 60.0)
+MEAN_WINDOWS_UM = (0.0, 15.0, 30.0, 60.0, 110.0)
 UNEVEN_WINDOWS_UM = (15.0, 30.0, 60.0)
 GRAIN_WINDOWS_UM = (15.0, 35.0)
 _LOCAL_UM = 15.0
 _DIRECTION_UM = 20.0
-RAYS_UM = (35.0, 70.0)
+RAYS_UM = (35.0, 70.0, 140.0)
+SMOOTH_WINDOWS_UM = (35.0, 70.0)
 REACH_UM = 0.5 * BACKGROUND_UM + max(0.5 * max(MEAN_WINDOWS_UM), *RAYS_UM) + 4 * GRID_UM
 """How far away something can lie and still count."""
 
@@ -41,6 +42,7 @@ SIGNS = (
     "direction",
     *(f"fine grain {window:g}" for window in GRAIN_WINDOWS_UM),
     *(f"enclosed by {rim} {ray:g}" for rim in ("bright", "grain") for ray in RAYS_UM),
+    *(f"{what} over surroundings {window:g}" for what in ("grain", "fine grain") for window in SMOOTH_WINDOWS_UM),
 )
 """What is weighed, with the width of its window in µm."""
 
@@ -85,6 +87,8 @@ def aggregate_signs(working: NDArray[np.uint16], maps: NDArray[np.uint8], workin
         _grey_signs(contrast, place_um),
         _grain_signs(grain, place_um),
         _enclosed_signs(contrast.astype(np.int16), grain, place_um),
+        _relative_signs(_local(contrast, place_um), place_um),
+        _relative_signs(grain, place_um),
     )
     for sign, values in zip(signs, found, strict=True):
         np.rint(values, out=values)
@@ -116,13 +120,29 @@ def _grey_signs(contrast: NDArray[np.int32], place_um: float) -> Iterator[NDArra
         square, _ = _sum(squares, window_um, place_um)
         variance = square.astype(np.float64) / n - (total.astype(np.float64) / n) ** 2
         yield _spread_sign(variance.astype(np.float32))
-    total, n = _sum(contrast, _LOCAL_UM, place_um)
-    local = contrast - total // n
-    local *= local
+    local = _local(contrast, place_um)
     for window_um in GRAIN_WINDOWS_UM:
         total, n = _sum(local, window_um, place_um)
         yield _spread_sign(total.astype(np.float32) * np.float32(1 / n))
     yield _direction_sign(contrast, place_um)
+
+
+def _local(contrast: NDArray[np.int32], place_um: float) -> NDArray[np.int32]:
+    """Return the square of the difference from the nearest surroundings."""
+    total, n = _sum(contrast, _LOCAL_UM, place_um)
+    local = contrast - total // n
+    local *= local
+    return local
+
+
+def _relative_signs(plane: NDArray[np.generic], place_um: float) -> Iterator[NDArray[np.float32]]:
+    """Return how much more (+) or less (-) of something there is than all around, 127 for all of it."""
+    total, n = _sum(plane, BACKGROUND_UM, place_um)
+    around = total.astype(np.float32) * np.float32(1 / n)
+    for window_um in SMOOTH_WINDOWS_UM:
+        total, n = _sum(plane, window_um, place_um)
+        inside = total.astype(np.float32) * np.float32(1 / n)
+        yield (inside - around) / (inside + around + 1) * np.float32(SIGN_MOST)
 
 
 def _direction_sign(contrast: NDArray[np.int32], place_um: float) -> NDArray[np.float32]:

@@ -57,7 +57,7 @@ smallest and -1 without a pixel size. What needs the whole outline is NaN for an
 
 LARGEST_OUTLINE_UM = 800.0
 """Height and width up to which an outline is measured: so far around its first pixel it has to be known."""
-MASK_REACH_UM = REACH_UM + 45.0
+MASK_REACH_UM = REACH_UM + 85.0
 """How far around a pixel the field must be known to say whether it belongs to an aggregate."""
 _RING_UM = 15.0
 SURROUNDINGS_UM = MASK_REACH_UM + LARGEST_OUTLINE_UM + 2 * _RING_UM
@@ -73,11 +73,14 @@ class AggregateSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     evidence_from: int = Field(0, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
-    mean_evidence_from: float = Field(36.0, ge=-127, le=127, description="of an aggregate, on average")
-    close_um: float = Field(16.0, ge=0, le=40, description="gaps narrower than this are closed")
-    open_um: float = Field(24.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
+    mean_evidence_from: float = Field(40.0, ge=-127, le=127, description="of an aggregate, on average")
+    close_um: float = Field(10.0, ge=0, le=40, description="gaps narrower than this are closed")
+    open_um: float = Field(32.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
     smallest_diameter_um: float = Field(
         40.0, gt=0, description="smaller ones are not told from a pair of rounded cells; placeholder"
+    )
+    smallest_hiding_um: float = Field(
+        90.0, gt=0, description="smaller ones are not thick enough to hide most of the surface; placeholder"
     )
     size_edges_um: tuple[float, ...] = Field((70.0, 150.0), description="diameters between size classes; placeholder")
     attached_from: float = Field(
@@ -318,7 +321,8 @@ def join_aggregates(parts: Sequence[AggregateParts], scale: FieldScale, settings
     np.minimum.at(first, group, np.concatenate([p.tile.first for p in parts]))
     area = joined.table["area_px"]
     mean = evidence / np.maximum(area, 1) - _HALF
-    smallest_px = math.pi / 4 * (settings.smallest_diameter_um / scale.working_um) ** 2
+    smallest_um = np.where(2 * seen < area, settings.smallest_hiding_um, settings.smallest_diameter_um)
+    smallest_px = math.pi / 4 * (smallest_um / scale.working_um) ** 2
     kept = (area >= smallest_px) & (mean >= settings.mean_evidence_from)
     number = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(np.int32)
     table = _rows(joined.table[kept], scale, settings)

@@ -1,10 +1,12 @@
 """Weights of the evidence for aggregates, fitted to synthetic cultures: ``python -m msc_vision.learning.aggregates``.
 
 Fields are drawn from seeds, a shipped network looks at them, and a small net learns from the signs at their places
-where aggregates are. Seed, number of fields and software decide the weights, nothing else does.
+where aggregates are. Real pictures without any aggregate may be added. Seed, number of fields, pictures and software
+decide the weights, nothing else does.
 """
 
 import argparse
+import hashlib
 import logging
 import math
 import multiprocessing
@@ -30,6 +32,7 @@ from msc_vision.findings.aggregate_evidence import SIGNS, aggregate_signs, place
 from msc_vision.findings.aggregate_weights import HIDDEN_MOST, AggregateNet, net_json
 from msc_vision.imaging.frame import Frame
 from msc_vision.imaging.normalise import intensity_scale, to_working, working_factor
+from msc_vision.io.images import open_image
 from msc_vision.io.output import output_errors, write_whole
 from msc_vision.records import ImageInfo, Region
 from msc_vision.segmentation.network.maps import MAPS
@@ -77,15 +80,17 @@ class FitSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(20_261_124, ge=0)
-    n_fields: int = Field(700, ge=10, description="half of them with aggregates")
+    n_fields: int = Field(1000, ge=10, description="half of them with aggregates")
     side_px: int = Field(640, ge=256)
     model: str = "culture-3"
-    hidden: int = Field(32, ge=1, le=64)
-    epochs: int = Field(12, ge=1)
+    hidden: int = Field(64, ge=1, le=64)
+    epochs: int = Field(10, ge=1)
     places_per_aggregate: int = Field(150, ge=1, description="at most, so that large ones do not decide alone")
     places_around: int = Field(1000, ge=1, description="of a field with aggregates, outside them")
     places_without: int = Field(1500, ge=1, description="of a field without")
-    places_striking: int = Field(800, ge=0, description="and outside aggregates where much is bright, dark or hidden")
+    places_striking: int = Field(2000, ge=0, description="and outside aggregates where much is bright, dark or hidden")
+    places_of_picture: int = Field(4000, ge=1, description="of a real picture without aggregates")
+    striking_of_picture: int = Field(3000, ge=0, description="and where much in it is bright, dark or hidden")
 
 
 class SeenField(NamedTuple):
@@ -147,24 +152,37 @@ def see_field(number: int, settings: FitSettings) -> SeenField:
     wanted, seed = drawn_settings(number, settings)
     drawn = render_field(wanted, seed)
     native = np.asarray(drawn.image)
-    factor = working_factor(wanted.pixel_size_um, 1.3)
     info = ImageInfo(Path("drawn"), "drawn", native.shape[:2], str(native.dtype), None, wanted.pixel_size_um)
-    frame = Frame(info, wanted.pixel_size_um, factor, intensity_scale(native.dtype, (0.0, 0.0)))
+    return _see(native, info, wanted.pixel_size_um, settings.model, drawn.aggregates)
+
+
+def see_picture(path: Path, pixel_size_um: float, settings: FitSettings) -> SeenField:
+    """Let the network look at a real picture in 8 or 16 bit that has no aggregate."""
+    with open_image(path) as image:
+        native = image.read()
+        return _see(native, image.info, pixel_size_um, settings.model, np.zeros(native.shape, np.uint8))
+
+
+def _see(
+    native: NDArray[Any], info: ImageInfo, pixel_size_um: float, model: str, aggregates: NDArray[np.uint8]
+) -> SeenField:
+    factor = working_factor(pixel_size_um, 1.3)
+    frame = Frame(info, pixel_size_um, factor, intensity_scale(native.dtype, (0.0, 0.0)))
 
     def read(region: Region) -> NDArray[Any]:
         return native[region.y0 : region.y1, region.x0 : region.x1]
 
-    look = network_field(NetworkSettings(model=settings.model), frame, wanted.pixel_size_um, read)
+    look = network_field(NetworkSettings(model=model), frame, pixel_size_um, read)
     picture = to_working(native, look.plan.binning, frame.scale)
     maps = np.empty((len(MAPS), *frame.working_shape), np.uint8)
     for window in look.plan.windows:
         at = look.plan.working(window)
         found = look.answers(window, lambda r: picture[r.y0 : r.y1, r.x0 : r.x1])
         maps[:, at.y0 : at.y1, at.x0 : at.x1] = found.maps
-    truth = drawn.aggregates[factor // 2 :: factor, factor // 2 :: factor].astype(np.uint8)
+    truth = aggregates[factor // 2 :: factor, factor // 2 :: factor].astype(np.uint8)
     whole = np.zeros(frame.working_shape, np.uint8)
     whole[: truth.shape[0], : truth.shape[1]] = truth
-    return SeenField(to_working(native, factor, frame.scale), maps, whole, wanted.pixel_size_um * factor)
+    return SeenField(to_working(native, factor, frame.scale), maps, whole, pixel_size_um * factor)
 
 
 def examples_of(seen: SeenField, number: int, settings: FitSettings) -> Examples:
@@ -210,7 +228,7 @@ def collect(settings: FitSettings, folder: Path | None = None, *, workers: int =
     else:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             found = list(pool.map(_examples, numbers, *more))
-    return Examples(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+    return _together(found)
 
 
 def _examples(number: int, settings: FitSettings, folder: Path | None) -> Examples:
@@ -226,6 +244,19 @@ def _examples(number: int, settings: FitSettings, folder: Path | None) -> Exampl
     with np.load(path) as kept:
         seen = SeenField(kept["working"], kept["maps"], kept["truth"], float(kept["working_um"]))
     return examples_of(seen, number, settings)
+
+
+def collect_without(pictures: Sequence[Path], pixel_size_um: float, settings: FitSettings) -> Examples:
+    """Return places of real pictures that have no aggregate; all of them are learned from, none is held out."""
+    wanted = {"places_without": settings.places_of_picture, "places_striking": settings.striking_of_picture}
+    of_picture = settings.model_copy(update=wanted)
+    numbers = [2 * (_HELD_OUT_EVERY * (settings.n_fields + i) + 1) for i in range(len(pictures))]
+    seen = (see_picture(path, pixel_size_um, settings) for path in pictures)
+    return _together([examples_of(s, n, of_picture) for s, n in zip(seen, numbers, strict=True)])
+
+
+def _together(parts: Sequence[Examples]) -> Examples:
+    return Examples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
 
 def fit(examples: Examples, settings: FitSettings) -> tuple[AggregateNet, float]:
@@ -300,14 +331,29 @@ def whole_numbers(layers: Layers, signs: NDArray[np.float32]) -> AggregateNet:
     )
 
 
-def fitted_net(settings: FitSettings, folder: Path | None = None, *, workers: int = 1) -> AggregateNet:
+class Without(NamedTuple):
+    """Real pictures without any aggregate, all of one pixel size."""
+
+    pictures: tuple[Path, ...] = ()
+    pixel_size_um: float = math.nan
+
+
+_NO_PICTURES = Without()
+
+
+def fitted_net(
+    settings: FitSettings, folder: Path | None = None, without: Without = _NO_PICTURES, *, workers: int = 1
+) -> AggregateNet:
     """Draw, look, collect and fit; what was done stands in the net's ``training``."""
     examples = collect(settings, folder, workers=workers)
+    if without.pictures:
+        examples = _together([examples, collect_without(*without, settings)])
     net, precision = fit(examples, settings)
     facts = {
         "made_by": f"python -m msc_vision.learning.aggregates, msc-vision {__version__}",
         "model_sha256": model_sha256(settings.model),
         "settings": settings.model_dump(mode="json"),
+        "pictures_without": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in without.pictures},
         "n_places": int(examples.inside.size),
         "n_places_inside": int(examples.inside.sum()),
         "held_out_average_precision": round(precision, 4),
@@ -323,12 +369,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON file to be written")
     parser.add_argument("--fields", type=Path, metavar="FOLDER", help="keeps what the network saw for the next fit")
     parser.add_argument("--n-fields", type=int, default=FitSettings().n_fields)
+    parser.add_argument("--without", type=Path, nargs="+", default=[], metavar="PICTURE", help="without aggregates")
+    parser.add_argument("--without-um", type=float, metavar="UM", help="side of a pixel of these pictures")
     parser.add_argument("--workers", type=int, default=1)
     chosen = parser.parse_args(arguments)
+    if chosen.without and chosen.without_um is None:
+        parser.error("--without needs --without-um")
     if chosen.fields is not None:
         with output_errors(chosen.fields):
             chosen.fields.mkdir(parents=True, exist_ok=True)
-    net = fitted_net(FitSettings(n_fields=chosen.n_fields), chosen.fields, workers=chosen.workers)
+    without = Without(tuple(chosen.without), chosen.without_um or math.nan)
+    net = fitted_net(FitSettings(n_fields=chosen.n_fields), chosen.fields, without, workers=chosen.workers)
     write_whole(chosen.out, net_json(net))
     logger.info("%s: %s", chosen.out, net.training)
     return 0
