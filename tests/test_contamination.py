@@ -137,6 +137,38 @@ def test_film_coarser_than_bacteria_is_no_haze() -> None:
     assert "haze" not in visual_signs(figures).shown
 
 
+def test_streaks_of_moulded_plastic_are_no_haze() -> None:
+    even = noise((512, 512), 4.0, 2, 0.8)
+    streaked = cv2.blur(noise((512, 512), 12.0, 2, 0.6), (31, 1))
+    for relative, is_haze in ((even, True), (streaked / streaked.std() * even.std(), False)):
+        figures = measured(grey(relative))
+        assert figures.background_grain_percent > 0.45
+        assert (figures.background_grain_lean < 0.1) == is_haze
+        assert ("haze" in visual_signs(figures).shown) == is_haze
+
+
+def test_grain_as_fine_as_noise_is_not_assessable() -> None:
+    plain = measured(grey(noise((512, 512), 0.8, 1)))
+    fine = dataclasses.replace(plain, background_grain_percent=1.2, background_grain_coarse=0.0)
+    finding = visual_signs(fine, modality=PHASE)
+    assert finding.outcome == "not assessable"
+    assert "haze and smeared noise look alike" in finding.reason
+
+
+@pytest.mark.parametrize(("width_px", "is_mould"), [(2, True), (5, False)], ids=["hypha", "fibre of a cloth"])
+def test_wide_fibres_are_no_filaments(width_px, is_mould) -> None:
+    relative = thread((512, 512), [(60, 60), (200, 250), (400, 260), (460, 100)], width_px)
+    assert ("filaments" in visual_signs(measured(grey(relative))).shown) == is_mould
+
+
+def test_gaps_between_bright_rounded_cells_are_no_filaments() -> None:
+    relative = np.full((512, 512), -0.6)
+    for y in range(8, 512, 16):
+        for x in range(8 + y % 32 // 4, 512, 16):
+            cv2.circle(relative, (x, y), 6, 0.9, cv2.FILLED)
+    assert "filaments" not in visual_signs(measured(grey(cv2.GaussianBlur(relative, (0, 0), 0.8)))).shown
+
+
 def test_many_spots_of_like_strength_are_dots() -> None:
     figures = measured(grey(dots((512, 512), 200, np.full(200, 0.8), 3)))
     assert figures.n_spots == 200
