@@ -70,9 +70,7 @@ class ContaminationSettings(BaseModel):
     thread_width_um: tuple[float, float] = Field((4.5, 20.0), description="Area over length; branches count as width.")
     thread_across_um: float = Field(12.0, ge=0, description="Scratches and most fibres are straighter.")
     thread_halo_share: float = Field(0.94, ge=0, le=1, description="Threads shine on both sides, cells on one.")
-    thread_coarse_max: float = Field(
-        0.6, gt=0, description="Darkness at 2.6 over that at 0.65 µm; fibres read more."
-    )
+    thread_coarse_max: float = Field(0.6, gt=0, description="Darkness at 2.6 over that at 0.65 µm; fibres read more.")
     thread_rim_max: float = Field(0.76, gt=0, description="Halo over darkness; more between bright rounded cells.")
     thread_edge_max: float = Field(0.9, gt=0, le=1, description="Share of pixels on the edge; scratches read more.")
     judged_mm2_min: float = Field(0.05, gt=0, description="Less judged area does not show threads.")
