@@ -160,7 +160,7 @@ BEND = np.array([(60, 60), (200, 250), (400, 260), (460, 100)], np.int32).reshap
 
 @pytest.mark.parametrize(
     ("width_px", "radians", "dark", "is_mould"),
-    [(2, 1.1, 0.0, True), (5, 3.0, 0.7, False)],
+    [(2, 1.1, 0.0, True), (5, 3.2, 0.7, False)],
     ids=["hypha", "fibre of a cloth"],
 )
 def test_wide_fibres_are_no_filaments(width_px, radians, dark, is_mould) -> None:
