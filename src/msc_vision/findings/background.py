@@ -92,7 +92,8 @@ class BackgroundParts:
     grain : (3, 256) int64 array
         Pixels of bare surface by contrast in counts, at three scales from fine to coarse.
     slopes : (3,) int64 array
-        Of the middle scale over bare surface: y², x² and yx, which lean where the plastic is streaked.
+        Of the middle scale over every third row and column of bare surface: y², x² and yx, which lean where plastic
+        is streaked.
     spots : structured array of `SPOT_COLUMNS`
     bodies : structured array of `BODY_COLUMNS`
     threads : ThreadParts
@@ -177,7 +178,7 @@ def measure_background(
         n_judged=cv2.countNonZero(judged[window]),
         n_bare=cv2.countNonZero(bare[window]),
         grain=_grain(scales, bare, window),
-        slopes=_slopes(scales, bare, window),
+        slopes=_slopes(scales, bare, _every_third(window, inner)),
         spots=_spots(scales, bare, window, inner, limits, pixel_size_um),
         bodies=_bodies(scales.level, cells, judged, window, inner, limits, pixel_size_um),
         threads=_threads(scales, judged, window, inner, width_px, limits, pixel_size_um),
@@ -226,15 +227,15 @@ def _grain(scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice]
     return found
 
 
-def _slopes(scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice]) -> NDArray[np.int64]:
+def _slopes(scales: _Scales, bare: NDArray[np.uint8], sampled: tuple[slice, slice]) -> NDArray[np.int64]:
     """Return sums of squared slopes of the middle scale, cut off so that no speck leads them."""
     band = cv2.subtract(scales.fine, scales.coarse, dtype=cv2.CV_16S)
     most = _STEEP_PERCENT * PERCENT
     down, right = (
-        np.clip(cv2.Sobel(band, cv2.CV_16S, *order, ksize=3)[window], -most, most).astype(np.int64)
+        np.clip(cv2.Sobel(band, cv2.CV_16S, *order, ksize=3)[sampled], -most, most).astype(np.int64)
         for order in ((0, 1), (1, 0))
     )
-    where = bare[window].view(np.bool_)
+    where = bare[sampled].astype(np.bool_)
     return np.array([int((a * b).sum(where=where)) for a, b in ((down, down), (right, right), (down, right))], np.int64)
 
 
