@@ -41,14 +41,14 @@ class ContaminationSettings(BaseModel):
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
-        0.45, gt=0, description="Least grain of haze, noise taken off; of 652 fields without any, two read more."
+        0.45, gt=0, description="Least grain of haze, noise taken off; of 654 fields without any, three read more."
     )
     grain_coarse_low: float = Field(0.25, ge=0, description="Coarse over middle grain: less may be smeared noise.")
     grain_coarse_high: float = Field(1.3, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
     grain_lean_max: float = Field(0.1, gt=0, le=1, description="Streaked plastic reads more, bacteria up to 0.06.")
     grain_noise_max: float = Field(4.0, gt=0, description="Noise, percent, that would hide haze and small spots.")
     spots_per_mm2_min: float = Field(
-        215.0, gt=0, description="Single dark spots; three of 700 fields without any read more, all full of debris."
+        215.0, gt=0, description="Single dark spots; three of 654 fields without any read more, all full of debris."
     )
     n_spots_min: int = Field(12, ge=1)
     spot_dark_percent: float = Field(25.0, gt=0, description="Protein and most debris are paler than bacteria.")
@@ -59,7 +59,7 @@ class ContaminationSettings(BaseModel):
         40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
     )
     bodies_per_mm2_min: float = Field(
-        24.0, gt=0, description="Cells, dead cells and rims of fibres read up to 23 in 700 fields."
+        24.0, gt=0, description="Cells, dead cells and rims of fibres: of 654 fields, one reads more."
     )
     n_bodies_min: int = Field(3, ge=1)
     body_bare_percent_min: float = Field(5.0, ge=0, le=100, description="In real closed layers, cells look like yeast.")
