@@ -52,13 +52,13 @@ def dots(shape, n, strengths, seed):
     return cv2.GaussianBlur(drawn, (0, 0), 0.6)
 
 
-def thread(shape, points, width_px=2):
+def thread(shape, points, width_px=2, rim=0.3):
     """Return a dark thread with a bright rim on both sides through these (x, y) points."""
-    core, rim = np.zeros(shape), np.zeros(shape)
+    core, beside = np.zeros(shape), np.zeros(shape)
     path = [np.array(points, np.int32).reshape(-1, 1, 2)]
-    cv2.polylines(rim, path, isClosed=False, color=0.3, thickness=width_px + 6)
+    cv2.polylines(beside, path, isClosed=False, color=rim, thickness=width_px + 6)
     cv2.polylines(core, path, isClosed=False, color=1.0, thickness=width_px)
-    return cv2.GaussianBlur(np.where(core > 0, -0.6, rim), (0, 0), 0.5)
+    return cv2.GaussianBlur(np.where(core > 0, -0.6, beside), (0, 0), 0.5)
 
 
 def measured(working, tile_px=None, labels=None, judged=None, pixel_um=PIXEL_UM):
@@ -135,6 +135,47 @@ def test_film_coarser_than_bacteria_is_no_haze() -> None:
     assert figures.background_grain_percent > 0.7
     assert figures.background_grain_coarse > 1.5
     assert "haze" not in visual_signs(figures).shown
+
+
+def test_streaks_of_moulded_plastic_are_no_haze() -> None:
+    even = noise((512, 512), 4.0, 2, 0.8)
+    streaked = cv2.blur(noise((512, 512), 12.0, 2, 0.6), (31, 1))
+    for relative, is_haze in ((even, True), (streaked / streaked.std() * even.std(), False)):
+        figures = measured(grey(relative))
+        assert figures.background_grain_percent > 0.45
+        assert (figures.background_grain_lean < 0.1) == is_haze
+        assert ("haze" in visual_signs(figures).shown) == is_haze
+
+
+def test_grain_as_fine_as_noise_is_not_assessable() -> None:
+    plain = measured(grey(noise((512, 512), 0.8, 1)))
+    fine = dataclasses.replace(plain, background_grain_percent=1.2, background_grain_coarse=0.0)
+    finding = visual_signs(fine, modality=PHASE)
+    assert finding.outcome == "not assessable"
+    assert "haze and smeared noise look alike" in finding.reason
+
+
+BEND = np.array([(60, 60), (200, 250), (400, 260), (460, 100)], np.int32).reshape(-1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("width_px", "radians", "dark", "is_mould"),
+    [(2, 1.1, 0.0, True), (5, 3.2, 0.7, False)],
+    ids=["hypha", "fibre of a cloth"],
+)
+def test_wide_fibres_are_no_filaments(width_px, radians, dark, is_mould) -> None:
+    drawn = np.zeros((512, 512), np.float32)
+    cv2.polylines(drawn, [BEND], isClosed=False, color=1, thickness=width_px)
+    soft = cv2.GaussianBlur(drawn, (0, 0), 0.25 * width_px)
+    light = microscope(radians * soft, 1 - np.float32(dark) * soft, OpticsSettings(), PIXEL_UM)
+    working = grey(light - 1 + noise(light.shape, 0.4, 3))
+    assert ("filaments" in visual_signs(measured(working)).shown) == is_mould
+
+
+@pytest.mark.parametrize(("rim", "is_mould"), [(0.3, True), (1.5, False)], ids=["hypha", "gap between bright cells"])
+def test_dark_gaps_between_bright_cells_are_no_filaments(rim, is_mould) -> None:
+    relative = thread((512, 512), [(60, 60), (200, 250), (400, 260), (460, 100)], width_px=3, rim=rim)
+    assert ("filaments" in visual_signs(measured(grey(relative))).shown) == is_mould
 
 
 def test_many_spots_of_like_strength_are_dots() -> None:

@@ -27,6 +27,8 @@ CELL_SAMPLE = 3
 """Every how many rows and columns `CELL_SUMS` are taken from."""
 _REACH_UM = 75.0  # more than any filter here looks around, one after another
 _N_LEVELS = 256
+_STEEP_PERCENT = 8
+"""Slope, as a Sobel filter gives it, from which it is that of a speck."""
 _EXACT_FROM_PX = 9
 """Side from which `cv2.blur` of 16 bits may round the last columns otherwise than the rest, which tiles would show."""
 
@@ -51,7 +53,7 @@ BODY_COLUMNS = np.dtype([("y_px", "<i4"), ("x_px", "<i4"), ("figures", "<i2", (l
 CELL_SUMS = ("n_inside", "inside", "n_rim", "rim", "n_bare", "bare", "lean_y", "lean_x", "steepness")
 """Of every third row and column: pixels 4 µm inside cells, 4 µm outside and farther from them, with their grey in
 counts; then the contrast of edges times their direction, and its size."""
-_SUMS = ("y", "x", "yy", "xx", "xy", "dark", "halo")
+_SUMS = ("y", "x", "yy", "xx", "xy", "dark", "halo", "edge", "coarse", "rim")
 
 
 class BackgroundSettings(BaseModel):
@@ -69,7 +71,11 @@ class BackgroundSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ThreadParts:
-    """Dark thin parts of one tile; ``sums`` is (n, 7) int64: y, x, y², x², yx, darkness, 255 x share of halo."""
+    """Dark thin parts of one tile.
+
+    ``sums`` is (n, 10) int64 over the pixels of each: y, x, y², x², yx, darkness, 255 x share of the ring beside it
+    that is bright, whether it is an edge, darkness at the coarse scale, and how bright that ring is.
+    """
 
     parts: TileParts
     sums: NDArray[np.int64]
@@ -85,6 +91,9 @@ class BackgroundParts:
         Pixels that can be judged, and that are bare.
     grain : (3, 256) int64 array
         Pixels of bare surface by contrast in counts, at three scales from fine to coarse.
+    slopes : (3,) int64 array
+        Of the middle scale over every third row and column of bare surface: y², x² and yx, which lean where plastic
+        is streaked.
     spots : structured array of `SPOT_COLUMNS`
     bodies : structured array of `BODY_COLUMNS`
     threads : ThreadParts
@@ -95,6 +104,7 @@ class BackgroundParts:
     n_judged: int
     n_bare: int
     grain: NDArray[np.int64]
+    slopes: NDArray[np.int64]
     spots: NDArray[np.void]
     bodies: NDArray[np.void]
     threads: ThreadParts
@@ -168,6 +178,7 @@ def measure_background(
         n_judged=cv2.countNonZero(judged[window]),
         n_bare=cv2.countNonZero(bare[window]),
         grain=_grain(scales, bare, window),
+        slopes=_slopes(scales, bare, _every_third(window, inner)),
         spots=_spots(scales, bare, window, inner, limits, pixel_size_um),
         bodies=_bodies(scales.level, cells, judged, window, inner, limits, pixel_size_um),
         threads=_threads(scales, judged, window, inner, width_px, limits, pixel_size_um),
@@ -214,6 +225,18 @@ def _grain(scales: _Scales, bare: NDArray[np.uint8], window: tuple[slice, slice]
         contrast = cv2.convertScaleAbs(cv2.subtract(sharp[window], soft[window], dtype=cv2.CV_16S))
         counts[:] = cv2.calcHist([contrast], [0], mask, [_N_LEVELS], [0, _N_LEVELS]).ravel()
     return found
+
+
+def _slopes(scales: _Scales, bare: NDArray[np.uint8], sampled: tuple[slice, slice]) -> NDArray[np.int64]:
+    """Return sums of squared slopes of the middle scale, cut off so that no speck leads them."""
+    band = cv2.subtract(scales.fine, scales.coarse, dtype=cv2.CV_16S)
+    most = _STEEP_PERCENT * PERCENT
+    down, right = (
+        np.clip(cv2.Sobel(band, cv2.CV_16S, *order, ksize=3)[sampled], -most, most).astype(np.int64)
+        for order in ((0, 1), (1, 0))
+    )
+    where = bare[sampled].astype(np.bool_)
+    return np.array([int((a * b).sum(where=where)) for a, b in ((down, down), (right, right), (down, right))], np.int64)
 
 
 def _spots(
@@ -383,35 +406,40 @@ def _threads(
     dark = cv2.subtract(scales.around, scales.fine)
     mask = (dark >= round(limits.thread_percent * PERCENT)).view(np.uint8) & judged
     thin = mask & (1 - cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(limits.thread_width_um, pixel_size_um)))
-    n_ring, n_bright = _ring_counts(thin, (scales.fine > scales.around).view(np.uint8), pixel_size_um)
+    n_ring, n_bright, glow = _ring_sums(thin, cv2.subtract(scales.fine, scales.around), pixel_size_um)
+    edge = 1 - cv2.erode(thin, np.ones((3, 3), np.uint8))
     tile = np.ascontiguousarray(thin[window])
     parts, labels = tile_parts(tile, inner, width_px)
     y, x = _places(tile)
     label = labels[y, x]
-    halo = 255 * n_bright[window][y, x].astype(np.int64) // np.maximum(n_ring[window][y, x], 1)
-    values = (dark[window][y, x], halo)
+    n_beside = np.maximum(n_ring[window][y, x], 1)
+    halo, rim = 255 * n_bright[window][y, x].astype(np.int64) // n_beside, glow[window][y, x] // n_beside
+    coarse = cv2.subtract(scales.around, scales.coarse)
+    values = (dark[window][y, x], halo, edge[window][y, x], coarse[window][y, x], rim)
     rows, columns = y.astype(np.float64) + inner.y0, x.astype(np.float64) + inner.x0
     weights = (rows, columns, rows * rows, columns * columns, rows * columns, *values)
     sums = [np.bincount(label, weight, minlength=parts.area.size + 1)[1:] for weight in weights]
     return ThreadParts(parts, np.stack(sums, axis=1).astype(np.int64))
 
 
-def _ring_counts(
-    thin: NDArray[np.uint8], bright: NDArray[np.uint8], pixel_size_um: float
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Return how much lies 2 to 4 µm beside thin parts, counted within 5 µm of a pixel, and how much is bright."""
+def _ring_sums(
+    thin: NDArray[np.uint8], bright: NDArray[np.uint16], pixel_size_um: float
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.int32]]:
+    """Return, of what lies 2 to 4 µm beside thin parts, the area within 5 µm, how much is bright, and how bright."""
     ring = cv2.dilate(thin, _disc(4.0, pixel_size_um)) & (1 - cv2.dilate(thin, _disc(2.0, pixel_size_um)))
     side = 2 * max(2, round(5.0 / pixel_size_um)) + 1
     n_ring, n_bright = (
         cv2.boxFilter(mask, cv2.CV_16U, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
-        for mask in (ring, ring & bright)
+        for mask in (ring, ring & (bright > 0).view(np.uint8))
     )
-    return n_ring, n_bright
+    glow = cv2.boxFilter(bright * ring, cv2.CV_32S, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return n_ring, n_bright, glow
 
 
+THREAD_FIGURES = ("dark_percent", "halo_share", "edge_share", "coarse_percent", "rim_percent")
 THREAD_COLUMNS = np.dtype(
     [(name, "<i8") for name in ("y0_px", "y1_px", "x0_px", "x1_px", "area_px")]
-    + [(name, "<f8") for name in ("length_um", "width_um", "across_um", "dark_percent", "halo_share")]
+    + [(name, "<f8") for name in ("length_um", "width_um", "across_um", *THREAD_FIGURES)]
 )
 """A row per thread of a whole field; ``across_um`` is how far it leaves a straight line."""
 
@@ -446,6 +474,9 @@ def join_threads(
     rows["across_um"] = 4 * pixel_size_um * np.sqrt(_least_variance(sums, area))
     rows["dark_percent"] = sums[:, 5] / area / PERCENT
     rows["halo_share"] = sums[:, 6] / area / 255
+    rows["edge_share"] = sums[:, 7] / area
+    rows["coarse_percent"] = sums[:, 8] / area / PERCENT
+    rows["rim_percent"] = sums[:, 9] / area / PERCENT
     return rows
 
 

@@ -41,16 +41,17 @@ class ContaminationSettings(BaseModel):
     bare_percent_min: float = Field(5.0, ge=0, le=100, description="Less bare surface does not stand for the field.")
     bare_mm2_min: float = Field(0.03, gt=0, description="On less, a few pieces of debris make a high density.")
     grain_percent_min: float = Field(
-        0.42, gt=0, description="Least grain of haze, noise taken off; protein film of the same grain reads 0.36."
+        0.45, gt=0, description="Least grain of haze, noise taken off; of 654 fields without any, three read more."
     )
-    grain_coarse_low: float = Field(0.25, ge=0, description="Coarse over middle grain: below it lies smeared noise.")
-    grain_coarse_high: float = Field(1.35, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
+    grain_coarse_low: float = Field(0.25, ge=0, description="Coarse over middle grain: less may be smeared noise.")
+    grain_coarse_high: float = Field(1.3, gt=0, description="Above it lies film or remnants, coarser than bacteria.")
+    grain_lean_max: float = Field(0.1, gt=0, le=1, description="Streaked plastic reads more, bacteria up to 0.06.")
     grain_noise_max: float = Field(4.0, gt=0, description="Noise, percent, that would hide haze and small spots.")
     spots_per_mm2_min: float = Field(
-        220.0, gt=0, description="Single dark spots; of 121 fields without any, one reads more: 217 with much debris."
+        215.0, gt=0, description="Single dark spots; three of 654 fields without any read more, all full of debris."
     )
     n_spots_min: int = Field(12, ge=1)
-    spot_dark_percent: float = Field(20.0, gt=0, description="Protein and most debris are paler than bacteria.")
+    spot_dark_percent: float = Field(25.0, gt=0, description="Protein and most debris are paler than bacteria.")
     spot_n_near_max: int = Field(1, ge=0, description="Clumps of protein have more spots within 8 µm; pairs may be.")
     spot_coarse_max: float = Field(0.25, gt=0, le=1, description="A larger speck shows also at the coarser scale.")
     spot_over_grain: float = Field(5.0, gt=0, description="Spots exceed the grain's 90th percentile this many times.")
@@ -58,17 +59,20 @@ class ContaminationSettings(BaseModel):
         40.0, gt=0, description="Where only stronger spots would stand out, none is judged."
     )
     bodies_per_mm2_min: float = Field(
-        20.0, gt=0, description="Cells and dead cells read up to 21 in one of 121 fields."
+        24.0, gt=0, description="Cells, dead cells and rims of fibres: of 654 fields, one reads more."
     )
     n_bodies_min: int = Field(3, ge=1)
-    body_bare_percent_min: float = Field(2.0, ge=0, le=100, description="In real closed layers, cells look like yeast.")
-    threads_um_per_mm2_min: float = Field(335.0, gt=0, description="Length of threads; fine processes read up to 305.")
+    body_bare_percent_min: float = Field(5.0, ge=0, le=100, description="In real closed layers, cells look like yeast.")
+    threads_um_per_mm2_min: float = Field(420.0, gt=0, description="Length of threads; dense spindles read up to 404.")
     threads_um_min: float = Field(300.0, gt=0, description="In all, or a process or two decide over a small field.")
     thread_length_um: float = Field(90.0, gt=0)
     thread_dark_percent: float = Field(40.0, gt=0)
     thread_width_um: tuple[float, float] = Field((4.5, 20.0), description="Area over length; branches count as width.")
     thread_across_um: float = Field(12.0, ge=0, description="Scratches and most fibres are straighter.")
-    thread_halo_share: float = Field(0.87, ge=0, le=1, description="Threads shine on both sides, cells on one.")
+    thread_halo_share: float = Field(0.94, ge=0, le=1, description="Threads shine on both sides, cells on one.")
+    thread_coarse_max: float = Field(0.6, gt=0, description="Darkness at 2.6 over that at 0.65 µm; fibres read more.")
+    thread_rim_max: float = Field(0.76, gt=0, description="Halo over darkness; more between bright rounded cells.")
+    thread_edge_max: float = Field(0.9, gt=0, le=1, description="Share of pixels on the edge; scratches read more.")
     judged_mm2_min: float = Field(0.05, gt=0, description="Less judged area does not show threads.")
     cells_mm2_min: float = Field(0.003, gt=0, description="Fewer cells do not tell the contrast of the picture.")
     cell_step_percent_max: float = Field(
@@ -106,6 +110,7 @@ class BackgroundFigures:
     background_noise_percent: float
     background_grain_percent: float
     background_grain_coarse: float
+    background_grain_lean: float
     spot_limit_percent: float
     n_spots: int
     spots_per_mm2: float
@@ -154,11 +159,19 @@ BACKGROUND_FEATURES = (
         "own",
     ),
     Feature(
+        "background_grain_lean",
+        "field",
+        "1",
+        "How far the grain runs in one direction, as streaks of moulded plastic do.",
+        "hypot(yy - xx, 2 yx) / (yy + xx) of the slopes of G(0.65 µm) - G(2.6 µm) of ln I over bare surface",
+        "own",
+    ),
+    Feature(
         "spots_per_mm2",
         "field",
         "1/mm²",
         "Single dark small spots; protein and debris are paler or lie in clumps.",
-        "local minima of G(0.65 µm) - G(2.6 µm) of ln I darker than 20 %, at most one more within 8 µm, per bare area",
+        "local minima of G(0.65 µm) - G(2.6 µm) of ln I darker than 25 %, at most one more within 8 µm, per bare area",
         "own",
     ),
     Feature(
@@ -279,6 +292,7 @@ def join_background(
         background_noise_percent=noise,
         background_grain_percent=grain,
         background_grain_coarse=grain_coarse / grain if grain > 0 else math.nan,
+        background_grain_lean=_lean(np.sum([tile.slopes for tile in tiles], axis=0)),
         spot_limit_percent=spot_limit,
         n_spots=spots.size,
         spots_per_mm2=spots.size / (n_bare * mm2) if n_bare else math.nan,
@@ -298,6 +312,12 @@ def _grain_levels(counts: NDArray[np.int64]) -> tuple[float, float, float, float
     """Return the medians of the three scales and the 90th percentile of the middle one, percent."""
     medians = [_quantile(row, 0.5) for row in counts]
     return medians[0], medians[1], medians[2], _quantile(counts[1], 0.9)
+
+
+def _lean(slopes: NDArray[np.int64]) -> float:
+    """Return how far slopes prefer one direction, 0 to 1; NaN where there are none."""
+    down, right, both = (int(value) for value in slopes)
+    return math.hypot(down - right, 2 * both) / (down + right) if down + right else math.nan
 
 
 def _quantile(counts: NDArray[np.int64], share: float) -> float:
@@ -358,6 +378,9 @@ def _moulds(threads: NDArray[np.void], limits: ContaminationSettings) -> NDArray
     is_mould &= threads["across_um"] >= limits.thread_across_um
     is_mould &= threads["dark_percent"] >= limits.thread_dark_percent
     is_mould &= threads["halo_share"] >= limits.thread_halo_share
+    is_mould &= threads["coarse_percent"] <= limits.thread_coarse_max * threads["dark_percent"]
+    is_mould &= threads["rim_percent"] <= limits.thread_rim_max * threads["dark_percent"]
+    is_mould &= threads["edge_share"] <= limits.thread_edge_max
     found: NDArray[np.void] = threads[is_mould]
     return found
 
@@ -497,8 +520,13 @@ def _haze(figures: BackgroundFigures, hidden: str, limits: ContaminationSettings
     if not hidden and figures.background_noise_percent > limits.grain_noise_max:
         hidden = f"Noise of {figures.background_noise_percent:.1f} % hides haze."
     coarse = figures.background_grain_coarse
-    is_like_haze = limits.grain_coarse_low <= coarse <= limits.grain_coarse_high
-    more = "" if is_like_haze else "Too coarse or too fine a grain for"
+    more = ""
+    if not hidden and figures.background_grain_percent >= limits.grain_percent_min and coarse < limits.grain_coarse_low:
+        hidden = f"The grain is as fine as noise ({coarse:.2f}): haze and smeared noise look alike."
+    if coarse > limits.grain_coarse_high:
+        more = "Too coarse a grain for"
+    elif figures.background_grain_lean > limits.grain_lean_max:
+        more = "Streaks in one direction, no"
     return _sign("haze", figures.background_grain_percent, limits.grain_percent_min, "percent grain", hidden, more=more)
 
 

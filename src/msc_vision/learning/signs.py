@@ -29,11 +29,11 @@ from msc_vision.synth import FieldSettings, render_field
 from msc_vision.synth.contamination import contaminate
 
 Kind = Literal["none", "haze", "dots", "budding", "filaments"]
-SEED = 777_000
+SEED = 778_000
 LEARNED: tuple[tuple[Kind, float, int, int], ...] = (
-    ("none", 0.0, 0, 70),
-    ("budding", 0.3, 3, 12),
-    ("budding", 0.6, 7, 6),
+    ("none", 0.0, 0, 300),
+    ("budding", 0.3, 8, 20),
+    ("budding", 0.6, 9, 20),
 )
 """Kind, amount, second number of the seed, and how many fields."""
 SIDE_PX, PIXEL_SIZE_UM = 768, 1.3
