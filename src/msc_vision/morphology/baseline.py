@@ -21,7 +21,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.output import new_folder
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.morphology.drift import Drift, DriftJudge, Driver
-from msc_vision.morphology.profile import ProfileTrait, profile_array
+from msc_vision.morphology.profile import SEGMENTATION_ERRORS, ProfileTrait, profile_array
 from msc_vision.morphology.reference import DriftSettings, Grouping
 
 BASELINE_NAME, PROFILES_NAME, CARD_NAME = "baseline.json", "fields.parquet", "card.md"
@@ -230,7 +230,7 @@ def make_baseline(
     )
     table = _table(usable, traits)
     head = replace(head, profiles_sha256=_table_sha256(table))
-    return _baseline(head, table)
+    return _baseline(head, canonical_sha256(_head_content(head)), table)
 
 
 def _check_enough(fields: Sequence[ProfiledField], settings: DriftSettings) -> None:
@@ -275,12 +275,13 @@ def _table_sha256(table: pa.Table) -> str:
     return canonical_sha256(content)
 
 
-def _baseline(head: BaselineHead, table: pa.Table) -> Baseline:
+def _baseline(head: BaselineHead, sha256: str, table: pa.Table) -> Baseline:
     traits = tuple(ProfileTrait(**one) for one in json.loads(table.schema.metadata[b"traits"]))
     profiles = np.column_stack([_column(table, trait.name) for trait in traits])
     groups = Grouping.of(table["vessel_id"].to_pylist(), table["layer"].to_pylist())
-    judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings)
-    return Baseline(head, canonical_sha256(_head_content(head)), judge, traits, table)
+    errors = profile_array([one.change for one in SEGMENTATION_ERRORS], traits, otherwise=0.0)
+    judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings, errors)
+    return Baseline(head, sha256, judge, traits, table)
 
 
 def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -301,7 +302,8 @@ def save_baseline(baseline: Baseline, folder: Path) -> None:
     """
     with new_folder(folder) as draft:
         pq.write_table(baseline.table, draft / PROFILES_NAME)
-        content = _head_content(baseline.head) | {"sha256": baseline.sha256}
+        content = _head_content(baseline.head)
+        content |= {"sha256": canonical_sha256(content)}
         (draft / BASELINE_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (draft / CARD_NAME).write_text(card_text(baseline), encoding="utf-8")
 
@@ -379,6 +381,7 @@ def load_baseline(folder: Path) -> Baseline:
     try:
         content = json.loads((folder / BASELINE_NAME).read_text(encoding="utf-8"))
         sha256 = content.pop("sha256")
+        is_unaltered = canonical_sha256(content) == sha256
         version = content.pop("schema_version")
         content["settings"] = DriftSettings.model_validate(content["settings"])
         sources = tuple(Source(**one) for one in content["origin"].pop("sources"))
@@ -389,8 +392,8 @@ def load_baseline(folder: Path) -> Baseline:
         raise InvalidDataError(f"{folder}: the baseline cannot be read: {' '.join(str(err).split())}.") from err
     if version != SCHEMA_VERSION:
         raise InvalidDataError(f"{folder}: a baseline of format {version}; this version reads {SCHEMA_VERSION}.")
-    if canonical_sha256(_head_content(head)) != sha256:
+    if not is_unaltered:
         raise InvalidDataError(f"{folder / BASELINE_NAME} was altered since it was made: its sha256 does not fit.")
     if _table_sha256(table) != head.profiles_sha256:
         raise InvalidDataError(f"{folder / PROFILES_NAME} was altered since it was made: its sha256 does not fit.")
-    return _baseline(head, table)
+    return _baseline(head, sha256, table)
