@@ -366,7 +366,7 @@ def test_layer_1_of_two_vessels_is_two_layers():
 
 def test_a_change_is_told_as_a_factor_or_a_difference():
     assert Trait("a", "ratio", "cells {} times as wide").told(math.log(1.8)) == "cells 1.8 times as wide"
-    assert Trait("s", "difference", "fuller by {}").told(-0.25) == "fuller by -0.25"
+    assert Trait("s", "difference", "fuller by {}").told(-0.25) == "fuller by -0.25"  # as older baselines word it
 
 
 def test_cut_off_large_cells_count_for_those_that_are_missing():

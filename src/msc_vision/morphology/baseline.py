@@ -23,6 +23,7 @@ from msc_vision.io.sealed import canonical_sha256
 from msc_vision.morphology.drift import Drift, DriftJudge, Driver
 from msc_vision.morphology.profile import SEGMENTATION_ERRORS, ProfileTrait, profile_array
 from msc_vision.morphology.reference import DriftSettings, Grouping
+from msc_vision.morphology.spread import SPREAD_KEY, Spread, SpreadYardstick, spread_yardstick
 
 BASELINE_NAME, PROFILES_NAME, CARD_NAME = "baseline.json", "fields.parquet", "card.md"
 SCHEMA_VERSION = 1
@@ -101,6 +102,7 @@ class Baseline:
     head: BaselineHead
     sha256: str
     judge: DriftJudge
+    spread_yardstick: SpreadYardstick
     traits: tuple[ProfileTrait, ...]
     table: pa.Table
 
@@ -132,6 +134,24 @@ class Baseline:
             probability < self.judge.settings.alarm_probability,
             len(kept),
             self._drivers(shifts, self.judge.change(profiles, confluency), self.judge.shift_error(confluency, layers)),
+        )
+
+    def spread(self, fields: Sequence[ProfiledField]) -> Spread:
+        """Return how many cells there are to a covered area, over the baseline's; refused as `drift` is.
+
+        Parameters
+        ----------
+        fields : sequence of ProfiledField
+            Of one vessel, or of one layer.
+        """
+        if not fields:
+            return Spread("not measured", "no field has been scored")
+        if refusal := self.refusal(fields):
+            return Spread("not comparable", refusal)
+        return self.spread_yardstick.spread(
+            np.array([one.profile.get(SPREAD_KEY, math.nan) for one in fields]),
+            np.array([one.confluency_percent for one in fields]),
+            np.array([one.layer for one in fields], np.int64),
         )
 
     def refusal(self, fields: Iterable[ProfiledField]) -> str | None:
@@ -259,12 +279,13 @@ def _table(fields: Sequence[ProfiledField], traits: Sequence[ProfileTrait]) -> p
         "layer": pa.array([one.layer for one in ordered], pa.int64()),
         "path": pa.array([one.path for one in ordered], pa.string()),
         "confluency_percent": pa.array([one.confluency_percent for one in ordered], pa.float64()),
+        SPREAD_KEY: pa.array([one.profile.get(SPREAD_KEY) for one in ordered], pa.float64(), from_pandas=True),
     }
     columns |= {
         trait.name: pa.array(column, pa.float64(), from_pandas=True)
         for trait, column in zip(traits, profiles.T, strict=True)
     }
-    scales = [{"name": trait.name, "scale": trait.scale, "words": trait.words} for trait in traits]
+    scales = [asdict(trait) for trait in traits]
     return pa.table(columns).replace_schema_metadata({"traits": json.dumps(scales)})
 
 
@@ -281,7 +302,15 @@ def _baseline(head: BaselineHead, sha256: str, table: pa.Table) -> Baseline:
     groups = Grouping.of(table["vessel_id"].to_pylist(), table["layer"].to_pylist())
     errors = profile_array([one.change for one in SEGMENTATION_ERRORS], traits, otherwise=0.0)
     judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings, errors)
-    return Baseline(head, sha256, judge, traits, table)
+    return Baseline(head, sha256, judge, _spread_yardstick(table, head.settings), traits, table)
+
+
+def _spread_yardstick(table: pa.Table, settings: DriftSettings) -> SpreadYardstick:
+    if SPREAD_KEY not in table.column_names:
+        reason = "the baseline is of an older version that kept no cells per covered cm²; make it again from its runs"
+        return SpreadYardstick(None, reason)
+    places = list(zip(table["vessel_id"].to_pylist(), table["layer"].to_pylist(), strict=True))
+    return spread_yardstick(_column(table, SPREAD_KEY), _column(table, "confluency_percent"), places, settings)
 
 
 def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -332,6 +361,8 @@ def card_text(baseline: Baseline) -> str:
         f" {100 * baseline.judge.reference.vessel_share.mean():.0f} % on average; of one layer beyond that:"
         f" {100 * baseline.judge.reference.layer_share.mean():.0f} %.",
         "",
+        _counted_sentence(baseline.spread_yardstick),
+        "",
         *_expected_table(baseline),
         "",
         "| run | fields | sha256 of its fields.parquet |",
@@ -342,6 +373,16 @@ def card_text(baseline: Baseline) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _counted_sentence(yardstick: SpreadYardstick) -> str:
+    if yardstick.judge is None:
+        return f"Cells per covered cm² are not compared: {yardstick.reason}."
+    at = yardstick.judge.confluency_percent
+    return (
+        f"Cells per covered cm² are compared at {at.min():.0f} to {at.max():.0f} % confluency: cells were counted in"
+        f" {at.size} fields."
+    )
 
 
 def _expected_table(baseline: Baseline) -> list[str]:

@@ -123,7 +123,7 @@ class DriftJudge:
         fields = self.reference.standardised(profiles, confluency_percent, self.settings.clip)
         found = deviation(self.reference, fields, confluency_percent, layers, self.tolerance(confluency_percent))
         null_squared, null_statistic = self.without_drift(confluency_percent, layers)
-        probability = _upper_tail(null_statistic, found.statistic)
+        probability = float(_null_law(null_statistic).sf(found.statistic))
         return math.sqrt(max(found.squared - float(null_squared.mean()), 0.0)), probability, found.mean
 
     def interval(
@@ -157,6 +157,11 @@ class DriftJudge:
         spread = hats(confluency_percent, self.reference.knots) @ self.reference.spread
         errors = self.settings.tolerated_errors * self.errors * (1 / spread).mean(axis=0)
         return Tolerance(errors, self.settings.tolerated_shift)
+
+    def reach(self, confluency_percent: FloatArray, layers: IntArray, chance: float) -> float:
+        """Return the distance that means without drift exceed by this chance, in their standard errors."""
+        _, null_statistic = self.without_drift(confluency_percent, layers)
+        return math.sqrt(float(_null_law(null_statistic).isf(chance)))
 
     def metric(self, confluency_percent: FloatArray) -> FloatArray:
         """Return the covariance (p, p) in whose spreads the score is a distance."""
@@ -226,9 +231,9 @@ def _resampled(rng: np.random.Generator, layers: IntArray) -> NDArray[np.int64]:
     )
 
 
-def _upper_tail(null: FloatArray, value: float) -> float:
-    """Return the chance of at least this value, by a gamma distribution of the null's mean and variance."""
+def _null_law(null: FloatArray) -> Any:
+    """Return the gamma distribution that has the mean and the variance of a simulated null."""
     from scipy.stats import gamma
 
     mean, variance = float(null.mean()), float(null.var(ddof=1))
-    return float(gamma.sf(value, mean**2 / variance, scale=variance / mean))
+    return gamma(mean**2 / variance, scale=variance / mean)
