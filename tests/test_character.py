@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from msc_vision.batch.run import resume_run, run_folder
 from msc_vision.batch.verify import verify_run
 from msc_vision.cli import app
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.io.manifest import write_manifest
 from msc_vision.morphology.baseline import load_baseline, save_baseline
 from msc_vision.morphology.profile import PROFILE_TRAITS
 from msc_vision.morphology.reference import DriftSettings
@@ -170,6 +172,7 @@ def test_the_commands_make_a_baseline_and_compare_with_it(runs, tmp_path):
     assert made.exit_code == 0, made.output
     assert made.stdout.strip() == str(tmp_path / "MCB-7")
     assert "32 fields on 8 layers of 4 vessels" in made.stderr
+    assert "cells were counted in 32 fields" in " ".join(made.stderr.split())
     assert "four simulated flasks" in (tmp_path / "MCB-7" / "card.md").read_text(encoding="utf-8")
     found = call("drift", runs[0], "--baseline", tmp_path / "MCB-7", "--json")
     assert found.exit_code == 0, found.output
@@ -186,6 +189,21 @@ def test_the_commands_make_a_baseline_and_compare_with_it(runs, tmp_path):
     refused = call("baseline", *runs, "--out", tmp_path / "MCB-7")
     assert refused.exit_code == 2
     assert "exists already; choose another --out" in refused.stderr
+
+
+def test_a_run_ends_with_how_many_cells_there_are_to_a_covered_area(baseline, tmp_path, monkeypatch):
+    save_baseline(baseline, tmp_path / "b")
+    images = tmp_path / "V9"
+    write_images(images, n=8)
+    context = {"bank": "MCB-7", "medium": "aMEM", "objective": "10x"}
+    rows = tuple(replace(row, **context) for row in manifest_of(images, "V9").rows)
+    write_manifest(Manifest(images, rows), images / "manifest.csv")
+    monkeypatch.setattr("msc_vision.batch.run.run_folder", partial(run_folder, scorer=partial(seen, shift=3.0)))
+    options = ["--baseline", tmp_path / "b", "--pipeline", "contrast", "--workers", 1, "--out", tmp_path / "V9.run"]
+    ended = CliRunner().invoke(app, [str(one) for one in ("run", images, *options)], prog_name="msc-vision")
+    assert ended.exit_code == 0, ended.output
+    said = " ".join(ended.stderr.split())
+    assert re.search(r"V9: 0\.\d+ times as many cells per covered cm² as in the baseline \(.*\): ALARM\.", said)
 
 
 def test_too_few_vessels_are_refused_in_one_line(runs, tmp_path):

@@ -361,7 +361,7 @@ def card_text(baseline: Baseline) -> str:
         f" {100 * baseline.judge.reference.vessel_share.mean():.0f} % on average; of one layer beyond that:"
         f" {100 * baseline.judge.reference.layer_share.mean():.0f} %.",
         "",
-        _counted_sentence(baseline.spread_yardstick),
+        counted_sentence(baseline.spread_yardstick),
         "",
         *_expected_table(baseline),
         "",
@@ -375,7 +375,8 @@ def card_text(baseline: Baseline) -> str:
     return "\n".join(lines)
 
 
-def _counted_sentence(yardstick: SpreadYardstick) -> str:
+def counted_sentence(yardstick: SpreadYardstick) -> str:
+    """Say at which confluency a baseline counted cells, or why its counts are not compared."""
     if yardstick.judge is None:
         return f"Cells per covered cm² are not compared: {yardstick.reason}."
     at = yardstick.judge.confluency_percent
