@@ -1,5 +1,6 @@
 """Do populations of different lines separate, and halves of one line not? On real pictures with a known pixel size."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +30,11 @@ class Population:
         return Population(self.profiles[chosen], self.confluency[chosen])
 
 
-def real_section(recipe: str) -> tuple[str, ...]:
-    """Return the table of p-values, with a sentence."""
+def real_section(recipe: str, sets: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the table of p-values, with a sentence; of other lines only those among ``sets``, if any are named."""
     pairs = pd.read_csv(PAIRS)
-    found = {name: _population(pairs[pairs["set"] == name], recipe) for name in (LINE, *OTHERS)}
+    others = [name for name in OTHERS if sets is None or name in sets]
+    found = {name: _population(pairs[pairs["set"] == name], recipe) for name in (LINE, *others)}
     rng = np.random.default_rng(7)
     rows: list[tuple[object, ...]] = []
     line = found[LINE]
@@ -41,7 +43,7 @@ def real_section(recipe: str) -> tuple[str, ...]:
         half = len(order) // 2
         first, second = line[order[:half]], line[order[half:]]
         rows.append((f"two halves of {LINE}, split {i + 1}", half, len(order) - half, _p_text(first, second, rng)))
-    for name in OTHERS:
+    for name in others:
         other = found[name]
         low, high = line.confluency.min() - 5, line.confluency.max() + 5
         near = other[(other.confluency >= low) & (other.confluency <= high)]

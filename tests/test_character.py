@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,7 @@ from msc_vision.batch.run import resume_run, run_folder
 from msc_vision.batch.verify import verify_run
 from msc_vision.cli import app
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.io.manifest import write_manifest
 from msc_vision.morphology.baseline import load_baseline, save_baseline
 from msc_vision.morphology.profile import PROFILE_TRAITS
 from msc_vision.morphology.reference import DriftSettings
@@ -41,7 +43,7 @@ def seen(task, *, shift=0.0, tile_map=map):
     return replace(
         score,
         working_pixel_size_um=1.24,
-        morphology=profile | {"density_per_cm2": 5000.0},
+        morphology=profile | {"density_per_cm2": 5000.0, "cells_per_covered_cm2": 20_000 * math.exp(-values[0])},
         findings={"aggregates_per_cm2": 2.0, "aggregate_area_percent": 0.5},
         contamination="no visual sign",
         contamination_note="No visual sign of contamination in this field.",
@@ -102,6 +104,11 @@ def test_a_run_with_a_baseline_scores_fields_layers_and_vessels(baseline, tmp_pa
     assert vessel["character"]["drift_words"]
     assert vessel["character"]["density_per_cm2"] == 5000
     assert vessel["layers"][0]["character"]["aggregates_per_cm2"] == 2
+    spread = vessel["character"]
+    assert (spread["spread_state"], spread["spread_alarm"], spread["spread_n_fields"]) == ("compared", True, 8)
+    assert spread["spread_interval"][1] < 1
+    assert "times as many cells per covered cm² as in the baseline" in spread["spread_words"]
+    assert {row["spread_state"] for row in layers} == {"compared"}
     record = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert record["settings"]["baseline"] == {"id": "mcb-7", "version": 1, "sha256": baseline.sha256}
 
@@ -111,12 +118,13 @@ def test_a_run_without_a_baseline_says_so_and_has_no_score(runs):
     character = vessel["character"]
     assert (character["drift_state"], character["drift_score"]) == ("no baseline", None)
     assert character["drift_reason"] == "no baseline was given"
+    assert (character["spread_state"], character["spread_ratio"]) == ("no baseline", None)
 
 
 def test_another_bank_is_not_compared(baseline, tmp_path):
     out = vessel_run(tmp_path, 9, bank="MCB-8", yardsticks=Yardsticks(baseline)).out
     (vessel,) = json.loads((out / "vessels.json").read_text(encoding="utf-8"))["vessels"]
-    assert vessel["character"]["drift_state"] == "not comparable"
+    assert vessel["character"]["drift_state"] == vessel["character"]["spread_state"] == "not comparable"
     assert "bank is 'MCB-8', the baseline is of 'MCB-7'" in vessel["character"]["drift_reason"]
 
 
@@ -164,6 +172,7 @@ def test_the_commands_make_a_baseline_and_compare_with_it(runs, tmp_path):
     assert made.exit_code == 0, made.output
     assert made.stdout.strip() == str(tmp_path / "MCB-7")
     assert "32 fields on 8 layers of 4 vessels" in made.stderr
+    assert "cells were counted in 32 fields" in " ".join(made.stderr.split())
     assert "four simulated flasks" in (tmp_path / "MCB-7" / "card.md").read_text(encoding="utf-8")
     found = call("drift", runs[0], "--baseline", tmp_path / "MCB-7", "--json")
     assert found.exit_code == 0, found.output
@@ -171,11 +180,30 @@ def test_the_commands_make_a_baseline_and_compare_with_it(runs, tmp_path):
     assert vessel["vessel_id"] == "V0"
     assert vessel["drift"]["state"] == "compared"
     assert not vessel["drift"]["is_alarm"]
+    assert vessel["spread"]["state"] == "compared"
+    assert not vessel["spread"]["is_alarm"]
     shown = call("drift", *runs, "--baseline", tmp_path / "MCB-7")
     assert "Chance without drift" in shown.stderr
+    assert "V3: " in shown.stderr
+    assert "times as many cells per covered cm² as in the baseline" in " ".join(shown.stderr.split())
     refused = call("baseline", *runs, "--out", tmp_path / "MCB-7")
     assert refused.exit_code == 2
     assert "exists already; choose another --out" in refused.stderr
+
+
+def test_a_run_ends_with_how_many_cells_there_are_to_a_covered_area(baseline, tmp_path, monkeypatch):
+    save_baseline(baseline, tmp_path / "b")
+    images = tmp_path / "V9"
+    write_images(images, n=8)
+    context = {"bank": "MCB-7", "medium": "aMEM", "objective": "10x"}
+    rows = tuple(replace(row, **context) for row in manifest_of(images, "V9").rows)
+    write_manifest(Manifest(images, rows), images / "manifest.csv")
+    monkeypatch.setattr("msc_vision.batch.run.run_folder", partial(run_folder, scorer=partial(seen, shift=3.0)))
+    options = ["--baseline", tmp_path / "b", "--pipeline", "contrast", "--workers", 1, "--out", tmp_path / "V9.run"]
+    ended = CliRunner().invoke(app, [str(one) for one in ("run", images, *options)], prog_name="msc-vision")
+    assert ended.exit_code == 0, ended.output
+    said = " ".join(ended.stderr.split())
+    assert re.search(r"V9: 0\.\d+ times as many cells per covered cm² as in the baseline \(.*\): ALARM\.", said)
 
 
 def test_too_few_vessels_are_refused_in_one_line(runs, tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
+from msc_vision.io.sealed import canonical_sha256
 from msc_vision.morphology.baseline import (
     Origin,
     ProfiledField,
@@ -19,8 +20,8 @@ from msc_vision.morphology.baseline import (
     make_baseline,
     save_baseline,
 )
-from msc_vision.morphology.profile import ProfileTrait, Trait, cell_profile, weighted_quantiles
-from msc_vision.morphology.reference import DriftSettings, Grouping, hats, knots_for, shared_variance
+from msc_vision.morphology.profile import SEGMENTATION_ERRORS, ProfileTrait, Trait, cell_profile, weighted_quantiles
+from msc_vision.morphology.reference import DriftSettings, Grouping, Tolerance, hats, knots_for, shared_variance
 
 QUICK = DriftSettings(n_refits=60, n_resamples=100)
 TRAITS = (
@@ -143,6 +144,42 @@ def test_false_alarms_are_as_rare_as_stated_though_vessels_differ():
     assert np.mean(alarms) <= 0.1  # 180 vessels: 5 % lies below this with 99.7 % probability
 
 
+# --- errors of the segmentation --------------------------------------------------------------------------------------
+
+
+def by_error(name, times, sd):
+    """What an error of the segmentation does, in the spreads that `profiled` draws with."""
+    change = next(one.change for one in SEGMENTATION_ERRORS if name in one.name)
+    return tuple(times * change.get(trait.name, 0.0) / one for trait, one in zip(TRAITS, sd, strict=True))
+
+
+@pytest.mark.parametrize("error", ["split", "merged"])
+def test_cells_that_are_only_outlined_otherwise_move_the_score_little(error):
+    fields = reference_fields(np.random.default_rng(1), 8, 20)
+    sd = (0.2, 0.1, 0.03, 0.05)
+    strict, lenient = (
+        make_baseline(ORIGIN, fields, TRAITS, QUICK.model_copy(update={"tolerated_errors": times}))
+        for times in (0.0, 1.0)
+    )
+    moved = profiled(np.random.default_rng(21), 60, shift=by_error(error, 1.5, sd), layers=tuple(range(1, 9)))
+    assert strict.drift(moved).is_alarm
+    assert not lenient.drift(moved).is_alarm
+    assert lenient.drift(moved).score < 0.5 * strict.drift(moved).score
+
+
+def test_what_errors_cannot_do_is_an_alarm_all_the_same(baseline):
+    """Larger cells with fuller outlines: merged cells are larger, but less full."""
+    found = baseline.drift(profiled(np.random.default_rng(22), 25, shift=(0.8, 0.0, 1.2, 0.0)))
+    assert found.is_alarm
+
+
+def test_a_tolerance_is_the_covariance_of_what_is_drawn_from_it():
+    tolerance = Tolerance(np.array([[1.0, -0.5, 0.0], [0.2, 0.0, 0.4]]), 0.3)
+    rng = np.random.default_rng(23)
+    drawn = np.stack([tolerance.drawn(rng) for _ in range(20_000)])
+    assert np.cov(drawn.T) == pytest.approx(tolerance.covariance, abs=0.04)
+
+
 # --- what must not be compared ---------------------------------------------------------------------------------------
 
 
@@ -220,6 +257,16 @@ def test_an_altered_baseline_is_refused(baseline, tmp_path):
     path.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(InvalidDataError, match=r"baseline\.json was altered since it was made"):
         load_baseline(tmp_path / "b")
+
+
+def test_a_baseline_from_before_a_setting_existed_is_still_read(baseline, tmp_path):
+    save_baseline(baseline, tmp_path / "b")
+    path = tmp_path / "b" / "baseline.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["settings"]["tolerated_errors"], content["sha256"]
+    content["sha256"] = canonical_sha256(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert load_baseline(tmp_path / "b").head == baseline.head
 
 
 def test_an_altered_profile_is_refused(baseline, tmp_path):
@@ -319,7 +366,7 @@ def test_layer_1_of_two_vessels_is_two_layers():
 
 def test_a_change_is_told_as_a_factor_or_a_difference():
     assert Trait("a", "ratio", "cells {} times as wide").told(math.log(1.8)) == "cells 1.8 times as wide"
-    assert Trait("s", "difference", "fuller by {}").told(-0.25) == "fuller by -0.25"
+    assert Trait("s", "difference", "fuller by {}").told(-0.25) == "fuller by -0.25"  # as older baselines word it
 
 
 def test_cut_off_large_cells_count_for_those_that_are_missing():

@@ -199,6 +199,8 @@ def test_what_the_store_writes_is_read_back():
     row = {name: getattr(DRIFTED, name) for name in layers_columns() if hasattr(DRIFTED, name)}
     row |= {"drift_interval": list(DRIFTED.drift_interval), "drift_words": list(DRIFTED.drift_words)}
     assert _character(row, 3) == DRIFTED
+    older = {name: value for name, value in row.items() if not name.startswith("spread_")}
+    assert _character(older, 3) == DRIFTED
     assert _character({"layer": 1}, 3) is None
     assert _character(None, 3) is None
 

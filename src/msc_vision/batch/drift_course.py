@@ -10,6 +10,7 @@ from scipy.stats import norm
 from msc_vision.batch.profiles import read_profiles
 from msc_vision.morphology.baseline import Baseline
 from msc_vision.morphology.drift import Drift
+from msc_vision.morphology.spread import Spread
 from msc_vision.statistics.control_chart import ControlChart, CusumSettings, cusum_chart
 
 CHART = CusumSettings(side="rise")
@@ -19,13 +20,14 @@ _RAREST = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class VesselDrift:
-    """Drift of one vessel of one run."""
+    """Drift of one vessel of one run, and its cells per covered area."""
 
     run: str
     vessel_id: str
     passage: int | None
     acquired_at: str | None
     drift: Drift
+    spread: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +76,11 @@ def _of_run(run: Path, baseline: Baseline) -> list[VesselDrift]:
             vessel,
             profiles.passages[vessel],
             profiles.acquired[vessel],
-            baseline.drift([field for field in profiles.fields if field.vessel_id == vessel]),
+            baseline.drift(fields),
+            baseline.spread(fields),
         )
         for vessel in vessels
+        for fields in [[field for field in profiles.fields if field.vessel_id == vessel]]
     ]
 
 

@@ -34,7 +34,7 @@ def baseline(
         msc-vision run VESSEL-9 --baseline baselines/MCB-7
     """
     from msc_vision.batch.profiles import baseline_of_runs
-    from msc_vision.morphology.baseline import save_baseline
+    from msc_vision.morphology.baseline import counted_sentence, save_baseline
 
     made = baseline_of_runs(runs, name or out.name, description=description)
     save_baseline(made, out)
@@ -43,4 +43,5 @@ def baseline(
         f"{head.n_fields} fields on {head.n_layers} layers of {head.n_vessels} vessels,"
         f" {head.confluency_from_percent:.0f} to {head.confluency_to_percent:.0f} % confluency; read {out / 'card.md'}."
     )
+    say(counted_sentence(made.spread_yardstick))
     typer.echo(out)

@@ -24,8 +24,9 @@ def drift(
     """Compare the vessels of finished runs with a baseline, without scoring them again.
 
     Prints for each vessel how far its cells lie from the baseline at the same confluency (in spreads between fields of
-    the baseline, with a 95 % interval), the chance of so much without any drift, and what changed in words. With three
-    or more vessels of different passages a CUSUM chart tells whether they move away together. Nothing is written.
+    the baseline, with a 95 % interval), the chance of so much without any drift, and what changed in words; and, where
+    cells can be counted, how many there are to a covered area: fewer as cells spread or age. With three or more vessels
+    of different passages a CUSUM chart tells whether they move away together. Nothing is written.
 
     **Example**
 
@@ -46,6 +47,8 @@ def drift(
     for one in course.vessels:
         if one.drift.reason:
             say(f"{one.vessel_id}: {one.drift.state}: {one.drift.reason}.")
+        if one.spread.reason != one.drift.reason or one.spread.words:
+            say(f"{one.vessel_id}: {one.spread.sentence}")
     if course.chart is not None:
         say(course.chart.words)
         if course.first_alarm is not None:

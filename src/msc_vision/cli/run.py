@@ -238,6 +238,8 @@ def _finish(summary: "RunSummary", types: "Catalogue", yardsticks: "Yardsticks")
         say(f"{vessel.vessel_id} ({vessel.type_name}): {vessel_sentence(vessel)}")
         if character := character_sentence(vessel):
             say(f"{vessel.vessel_id}: {character}")
+        if yardsticks.baseline and vessel.character and (spread := vessel.character.spread):
+            say(f"{vessel.vessel_id}: {spread.sentence}")
     say(f"{trouble_sentence(content)} {summary.elapsed_s:.1f} s, {summary.megapixels_per_s:.1f} MP/s.")
     return page
 

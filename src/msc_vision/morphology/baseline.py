@@ -21,8 +21,9 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.output import new_folder
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.morphology.drift import Drift, DriftJudge, Driver
-from msc_vision.morphology.profile import ProfileTrait, profile_array
+from msc_vision.morphology.profile import SEGMENTATION_ERRORS, ProfileTrait, profile_array
 from msc_vision.morphology.reference import DriftSettings, Grouping
+from msc_vision.morphology.spread import SPREAD_KEY, Spread, SpreadYardstick, spread_yardstick
 
 BASELINE_NAME, PROFILES_NAME, CARD_NAME = "baseline.json", "fields.parquet", "card.md"
 SCHEMA_VERSION = 1
@@ -101,6 +102,7 @@ class Baseline:
     head: BaselineHead
     sha256: str
     judge: DriftJudge
+    spread_yardstick: SpreadYardstick
     traits: tuple[ProfileTrait, ...]
     table: pa.Table
 
@@ -132,6 +134,24 @@ class Baseline:
             probability < self.judge.settings.alarm_probability,
             len(kept),
             self._drivers(shifts, self.judge.change(profiles, confluency), self.judge.shift_error(confluency, layers)),
+        )
+
+    def spread(self, fields: Sequence[ProfiledField]) -> Spread:
+        """Return how many cells there are to a covered area, over the baseline's; refused as `drift` is.
+
+        Parameters
+        ----------
+        fields : sequence of ProfiledField
+            Of one vessel, or of one layer.
+        """
+        if not fields:
+            return Spread("not measured", "no field has been scored")
+        if refusal := self.refusal(fields):
+            return Spread("not comparable", refusal)
+        return self.spread_yardstick.spread(
+            np.array([one.profile.get(SPREAD_KEY, math.nan) for one in fields]),
+            np.array([one.confluency_percent for one in fields]),
+            np.array([one.layer for one in fields], np.int64),
         )
 
     def refusal(self, fields: Iterable[ProfiledField]) -> str | None:
@@ -230,7 +250,7 @@ def make_baseline(
     )
     table = _table(usable, traits)
     head = replace(head, profiles_sha256=_table_sha256(table))
-    return _baseline(head, table)
+    return _baseline(head, canonical_sha256(_head_content(head)), table)
 
 
 def _check_enough(fields: Sequence[ProfiledField], settings: DriftSettings) -> None:
@@ -259,12 +279,13 @@ def _table(fields: Sequence[ProfiledField], traits: Sequence[ProfileTrait]) -> p
         "layer": pa.array([one.layer for one in ordered], pa.int64()),
         "path": pa.array([one.path for one in ordered], pa.string()),
         "confluency_percent": pa.array([one.confluency_percent for one in ordered], pa.float64()),
+        SPREAD_KEY: pa.array([one.profile.get(SPREAD_KEY) for one in ordered], pa.float64(), from_pandas=True),
     }
     columns |= {
         trait.name: pa.array(column, pa.float64(), from_pandas=True)
         for trait, column in zip(traits, profiles.T, strict=True)
     }
-    scales = [{"name": trait.name, "scale": trait.scale, "words": trait.words} for trait in traits]
+    scales = [asdict(trait) for trait in traits]
     return pa.table(columns).replace_schema_metadata({"traits": json.dumps(scales)})
 
 
@@ -275,12 +296,21 @@ def _table_sha256(table: pa.Table) -> str:
     return canonical_sha256(content)
 
 
-def _baseline(head: BaselineHead, table: pa.Table) -> Baseline:
+def _baseline(head: BaselineHead, sha256: str, table: pa.Table) -> Baseline:
     traits = tuple(ProfileTrait(**one) for one in json.loads(table.schema.metadata[b"traits"]))
     profiles = np.column_stack([_column(table, trait.name) for trait in traits])
     groups = Grouping.of(table["vessel_id"].to_pylist(), table["layer"].to_pylist())
-    judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings)
-    return Baseline(head, canonical_sha256(_head_content(head)), judge, traits, table)
+    errors = profile_array([one.change for one in SEGMENTATION_ERRORS], traits, otherwise=0.0)
+    judge = DriftJudge(profiles, _column(table, "confluency_percent"), groups, head.settings, errors)
+    return Baseline(head, sha256, judge, _spread_yardstick(table, head.settings), traits, table)
+
+
+def _spread_yardstick(table: pa.Table, settings: DriftSettings) -> SpreadYardstick:
+    if SPREAD_KEY not in table.column_names:
+        reason = "the baseline is of an older version that kept no cells per covered cm²; make it again from its runs"
+        return SpreadYardstick(None, reason)
+    places = list(zip(table["vessel_id"].to_pylist(), table["layer"].to_pylist(), strict=True))
+    return spread_yardstick(_column(table, SPREAD_KEY), _column(table, "confluency_percent"), places, settings)
 
 
 def _column(table: pa.Table, name: str) -> NDArray[np.float64]:
@@ -301,7 +331,8 @@ def save_baseline(baseline: Baseline, folder: Path) -> None:
     """
     with new_folder(folder) as draft:
         pq.write_table(baseline.table, draft / PROFILES_NAME)
-        content = _head_content(baseline.head) | {"sha256": baseline.sha256}
+        content = _head_content(baseline.head)
+        content |= {"sha256": canonical_sha256(content)}
         (draft / BASELINE_NAME).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (draft / CARD_NAME).write_text(card_text(baseline), encoding="utf-8")
 
@@ -330,6 +361,8 @@ def card_text(baseline: Baseline) -> str:
         f" {100 * baseline.judge.reference.vessel_share.mean():.0f} % on average; of one layer beyond that:"
         f" {100 * baseline.judge.reference.layer_share.mean():.0f} %.",
         "",
+        counted_sentence(baseline.spread_yardstick),
+        "",
         *_expected_table(baseline),
         "",
         "| run | fields | sha256 of its fields.parquet |",
@@ -340,6 +373,17 @@ def card_text(baseline: Baseline) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def counted_sentence(yardstick: SpreadYardstick) -> str:
+    """Say at which confluency a baseline counted cells, or why its counts are not compared."""
+    if yardstick.judge is None:
+        return f"Cells per covered cm² are not compared: {yardstick.reason}."
+    at = yardstick.judge.confluency_percent
+    return (
+        f"Cells per covered cm² are compared at {at.min():.0f} to {at.max():.0f} % confluency: cells were counted in"
+        f" {at.size} fields."
+    )
 
 
 def _expected_table(baseline: Baseline) -> list[str]:
@@ -379,6 +423,7 @@ def load_baseline(folder: Path) -> Baseline:
     try:
         content = json.loads((folder / BASELINE_NAME).read_text(encoding="utf-8"))
         sha256 = content.pop("sha256")
+        is_unaltered = canonical_sha256(content) == sha256
         version = content.pop("schema_version")
         content["settings"] = DriftSettings.model_validate(content["settings"])
         sources = tuple(Source(**one) for one in content["origin"].pop("sources"))
@@ -389,8 +434,8 @@ def load_baseline(folder: Path) -> Baseline:
         raise InvalidDataError(f"{folder}: the baseline cannot be read: {' '.join(str(err).split())}.") from err
     if version != SCHEMA_VERSION:
         raise InvalidDataError(f"{folder}: a baseline of format {version}; this version reads {SCHEMA_VERSION}.")
-    if canonical_sha256(_head_content(head)) != sha256:
+    if not is_unaltered:
         raise InvalidDataError(f"{folder / BASELINE_NAME} was altered since it was made: its sha256 does not fit.")
     if _table_sha256(table) != head.profiles_sha256:
         raise InvalidDataError(f"{folder / PROFILES_NAME} was altered since it was made: its sha256 does not fit.")
-    return _baseline(head, table)
+    return _baseline(head, sha256, table)

@@ -21,6 +21,7 @@ from msc_vision.morphology.reference import (
     Grouping,
     IntArray,
     Reference,
+    Tolerance,
     deviation,
     fit_reference,
     hats,
@@ -84,12 +85,15 @@ class DriftJudge:
     confluency_percent : (n,) float array
     groups : Grouping
     settings : DriftSettings
+    errors : (e, p) float array
+        What errors of the segmentation do to a field, on the compared scale, a row each.
     """
 
     profiles: FloatArray
     confluency_percent: FloatArray
     groups: Grouping
     settings: DriftSettings
+    errors: FloatArray
     _known_nulls: dict[tuple[Any, ...], tuple[FloatArray, FloatArray]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -117,9 +121,9 @@ class DriftJudge:
     ) -> tuple[float, float, FloatArray]:
         """Return score, chance without drift, and mean standardised shift of each trait (p,) for fields of a vessel."""
         fields = self.reference.standardised(profiles, confluency_percent, self.settings.clip)
-        found = deviation(self.reference, fields, confluency_percent, layers, self.settings)
+        found = deviation(self.reference, fields, confluency_percent, layers, self.tolerance(confluency_percent))
         null_squared, null_statistic = self.without_drift(confluency_percent, layers)
-        probability = _upper_tail(null_statistic, found.statistic)
+        probability = float(_null_law(null_statistic).sf(found.statistic))
         return math.sqrt(max(found.squared - float(null_squared.mean()), 0.0)), probability, found.mean
 
     def interval(
@@ -132,7 +136,7 @@ class DriftJudge:
         fields = self.reference.standardised(profiles, confluency_percent, self.settings.clip)
         null_squared, _ = self.without_drift(confluency_percent, layers)
         rng = np.random.Generator(np.random.PCG64(20_260_102))
-        inverse = np.linalg.inv(self.reference.correlation)
+        inverse = np.linalg.inv(self.metric(confluency_percent))
         centre = fields.mean(axis=0)
         means = np.stack([fields[_resampled(rng, layers)].mean(axis=0) for _ in range(self.settings.n_resamples)])
         squares = np.einsum("rp,pq,rq->r", means, inverse, means)
@@ -148,10 +152,25 @@ class DriftJudge:
         share = self.reference.vessel_share * freedom / rng.chisquare(freedom)
         return replace(self.reference, vessel_share=np.minimum(share, 0.9 - self.reference.layer_share))
 
+    def tolerance(self, confluency_percent: FloatArray) -> Tolerance:
+        """Return what moves the mean of fields at these confluencies though their cells have not changed."""
+        spread = hats(confluency_percent, self.reference.knots) @ self.reference.spread
+        errors = self.settings.tolerated_errors * self.errors * (1 / spread).mean(axis=0)
+        return Tolerance(errors, self.settings.tolerated_shift)
+
+    def reach(self, confluency_percent: FloatArray, layers: IntArray, chance: float) -> float:
+        """Return the distance that means without drift exceed by this chance, in their standard errors."""
+        _, null_statistic = self.without_drift(confluency_percent, layers)
+        return math.sqrt(float(_null_law(null_statistic).isf(chance)))
+
+    def metric(self, confluency_percent: FloatArray) -> FloatArray:
+        """Return the covariance (p, p) in whose spreads the score is a distance."""
+        return self.reference.correlation + self.tolerance(confluency_percent).of_errors
+
     def shift_error(self, confluency_percent: FloatArray, layers: IntArray) -> FloatArray:
         """Return the standard error of each trait's mean shift without drift (p,), in spreads between fields."""
         covariance = mean_covariance(self.reference, confluency_percent, layers)
-        return np.asarray(np.sqrt(np.diag(covariance) + self.settings.tolerated_shift**2))
+        return np.asarray(np.sqrt(np.diag(covariance + self.tolerance(confluency_percent).covariance)))
 
     def change(self, profiles: FloatArray, confluency_percent: FloatArray) -> FloatArray:
         """Return the mean deviation of each trait (p,) from what is expected, on the compared scale."""
@@ -177,12 +196,13 @@ class DriftJudge:
         confluency_percent = np.full(layers.size, confluency)
         rng = np.random.Generator(np.random.PCG64(20_260_103))
         groups = Grouping(np.zeros_like(layers), layers)
+        tolerance = self.tolerance(confluency_percent)
         found = []
         for refit in self.refits:
             drawn = _nested(rng, groups, self._uncertain(rng))
-            drawn += self.settings.tolerated_shift * rng.standard_normal(drawn.shape[1])
+            drawn += tolerance.drawn(rng)
             fields = refit.standardised(drawn, confluency_percent, self.settings.clip)
-            found.append(deviation(refit, fields, confluency_percent, groups.layer, self.settings)[:2])
+            found.append(deviation(refit, fields, confluency_percent, groups.layer, tolerance)[:2])
         squares, statistics = np.array(found).T
         return squares, statistics
 
@@ -211,9 +231,9 @@ def _resampled(rng: np.random.Generator, layers: IntArray) -> NDArray[np.int64]:
     )
 
 
-def _upper_tail(null: FloatArray, value: float) -> float:
-    """Return the chance of at least this value, by a gamma distribution of the null's mean and variance."""
+def _null_law(null: FloatArray) -> Any:
+    """Return the gamma distribution that has the mean and the variance of a simulated null."""
     from scipy.stats import gamma
 
     mean, variance = float(null.mean()), float(null.var(ddof=1))
-    return float(gamma.sf(value, mean**2 / variance, scale=variance / mean))
+    return gamma(mean**2 / variance, scale=variance / mean)

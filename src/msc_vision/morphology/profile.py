@@ -1,5 +1,6 @@
 """The profile of a field: what its cells and its layer look like, in figures that two fields can be compared by."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ Scale = Literal["ratio", "difference"]
 CELLS_MIN = 15
 """Measured cells from which the cells of a field have a profile (own)."""
 QUANTILES = (10, 90)
+_NEAR_1 = 0.095
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,14 @@ class Trait:
         Whether changes are factors (compared as logarithms) or differences.
     words : str
         With ``{}`` for the factor or the difference: ``cells {} times as wide``.
+    words_falling : str
+        The same for a difference below 0; without it, that is told with its sign.
     """
 
     name: str
     scale: Scale
     words: str
+    words_falling: str = ""
 
     def compared(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return figures on the scale on which they are compared; what has no logarithm becomes NaN."""
@@ -40,8 +45,16 @@ class Trait:
 
     def told(self, change: float) -> str:
         """Return a change, on the compared scale, in words."""
-        figure = f"{np.exp(change):.2g}" if self.scale == "ratio" else f"{change:+.2g}"
-        return self.words.format(figure)
+        if self.scale == "ratio":
+            return self.words.format(factor_told(math.exp(change)))
+        if not self.words_falling:
+            return self.words.format(f"{change:+.2g}")
+        return (self.words if change >= 0 else self.words_falling).format(f"{abs(change):.2g}")
+
+
+def factor_told(factor: float) -> str:
+    """Return a factor in two digits, or as many as tell it from 1: ``1.8``, ``1.04``, ``0.97``."""
+    return f"{factor:.2f}" if abs(factor - 1) < _NEAR_1 else f"{factor:.2g}"
 
 
 CELL_TRAITS: Mapping[Trait, tuple[str, ...]] = {
@@ -49,8 +62,12 @@ CELL_TRAITS: Mapping[Trait, tuple[str, ...]] = {
     Trait("length_um", "ratio", "cells {} times as long"): ("mean",),
     Trait("width_um", "ratio", "cells {} times as wide"): ("mean", "p90"),
     Trait("medial_aspect_ratio", "ratio", "cells {} times as slender (length over width)"): ("mean", "p10"),
-    Trait("circularity", "difference", "outlines rounder by {} (circularity)"): ("mean", "p90"),
-    Trait("solidity", "difference", "outlines fuller by {} (solidity)"): ("mean",),
+    Trait(
+        "circularity", "difference", "outlines rounder, by {} (circularity)", "outlines less round, by {} (circularity)"
+    ): ("mean", "p90"),
+    Trait("solidity", "difference", "outlines fuller, by {} (solidity)", "outlines less full, by {} (solidity)"): (
+        "mean",
+    ),
 }
 """What is compared of cells, by which summaries.
 
@@ -66,30 +83,92 @@ class ProfileTrait:
     name: str
     scale: Scale
     words: str
+    words_falling: str = ""
 
     def told(self, change: float) -> str:
         """Return a change, on the compared scale, in words."""
-        return Trait(self.name, self.scale, self.words).told(change)
+        return Trait(self.name, self.scale, self.words, self.words_falling).told(change)
 
 
 _SPOKEN = {"mean": "on average", "p10": "at the 10th percentile", "p90": "at the 90th percentile"}
 
-LAYER_TRAITS = (
-    Trait("coherency_10um", "difference", "edges run more one way by {} (coherency at 10 µm)"),
-    Trait("coherency_25um", "difference", "edges run more one way by {} (coherency at 25 µm)"),
-    Trait("order_100um", "difference", "cells lie more side by side by {} (order within 100 µm)"),
+LAYER_TRAITS = tuple(
+    Trait(name, "difference", words.format(more="more", by="{}"), words.format(more="less", by="{}"))
+    for name, words in (
+        ("coherency_10um", "edges run {more} one way, by {by} (coherency at 10 µm)"),
+        ("coherency_25um", "edges run {more} one way, by {by} (coherency at 25 µm)"),
+        ("order_100um", "cells lie {more} side by side, by {by} (order within 100 µm)"),
+    )
 )
 """What is compared of the layer as a whole."""
 
 PROFILE_TRAITS = (
     *(
-        ProfileTrait(f"cells_{trait.name}_{key}", trait.scale, f"{trait.words} {_SPOKEN[key]}")
+        ProfileTrait(
+            f"cells_{trait.name}_{key}",
+            trait.scale,
+            f"{trait.words} {_SPOKEN[key]}",
+            trait.words_falling and f"{trait.words_falling} {_SPOKEN[key]}",
+        )
         for trait, keys in CELL_TRAITS.items()
         for key in keys
     ),
-    *(ProfileTrait(one.name, one.scale, one.words) for one in LAYER_TRAITS),
+    *(ProfileTrait(one.name, one.scale, one.words, one.words_falling) for one in LAYER_TRAITS),
 )
 """What the profile of a field holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentationError:
+    """An error of the outlines that is no change of the cells, and what it does to the profile of a field.
+
+    ``change`` is on the compared scale; a trait that is not in it is not changed.
+    """
+
+    name: str
+    change: Mapping[str, float]
+
+
+SEGMENTATION_ERRORS: tuple[SegmentationError, ...] = (
+    SegmentationError(
+        "5 % of the cells split",
+        {
+            "cells_area_um2_mean": -0.069,
+            "cells_area_um2_p90": -0.030,
+            "cells_length_um_mean": -0.047,
+            "cells_width_um_mean": -0.023,
+            "cells_width_um_p90": -0.014,
+            "cells_medial_aspect_ratio_mean": -0.024,
+            "cells_medial_aspect_ratio_p10": -0.019,
+            "cells_circularity_mean": 0.009,
+            "cells_circularity_p90": 0.011,
+            "cells_solidity_mean": 0.004,
+            "cells_per_covered_cm2": math.log(1.05),
+        },
+    ),
+    SegmentationError(
+        "5 % of the cells merged",
+        {
+            "cells_area_um2_mean": 0.031,
+            "cells_area_um2_p90": 0.101,
+            "cells_length_um_mean": 0.025,
+            "cells_width_um_mean": 0.006,
+            "cells_width_um_p90": 0.011,
+            "cells_medial_aspect_ratio_mean": 0.019,
+            "cells_medial_aspect_ratio_p10": 0.007,
+            "cells_circularity_mean": -0.009,
+            "cells_circularity_p90": -0.003,
+            "cells_solidity_mean": -0.007,
+            "cells_per_covered_cm2": math.log(0.95),
+        },
+    ),
+)
+"""What a drift score tolerates: a segmentation may part or join a few more cells than it did in the baseline.
+
+Means over 120 simulated fields at 20 to 98 % confluency (`python -m benchmarks.drift_errors`, seeds below 10,000), over
+which they hardly change; what an error does to a count follows from what it is. What a halved cell does to a mean is
+geometry; that other cells and networks are like these is an assumption.
+"""
 
 
 def order_profile(figures: Mapping[str, float]) -> dict[str, float]:
@@ -140,6 +219,8 @@ def weighted_quantiles(
     return tuple(float(np.interp(percent, reached, values)) for percent in percents)
 
 
-def profile_array(profiles: Sequence[Mapping[str, float]], traits: Sequence[ProfileTrait]) -> NDArray[np.float64]:
-    """Return (fields, traits) figures on the compared scale, NaN where one is missing."""
-    return np.array([[profile.get(trait.name, np.nan) for trait in traits] for profile in profiles], np.float64)
+def profile_array(
+    profiles: Sequence[Mapping[str, float]], traits: Sequence[ProfileTrait], otherwise: float = math.nan
+) -> NDArray[np.float64]:
+    """Return (fields, traits) figures on the compared scale, ``otherwise`` where one is missing."""
+    return np.array([[profile.get(trait.name, otherwise) for trait in traits] for profile in profiles], np.float64)

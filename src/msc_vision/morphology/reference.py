@@ -29,6 +29,12 @@ class DriftSettings(BaseModel):
     tolerated_shift: float = Field(
         0.05, ge=0, description="shift of every trait, in field spreads, that an instrument may cause without drift"
     )
+    tolerated_errors: float = Field(
+        0.75,
+        ge=0,
+        description="standard deviation of cells split, and of cells merged, more or less often than in the baseline"
+        " without drift, in units of 5 % of the cells",
+    )
     alarm_probability: float = Field(
         0.05, gt=0, lt=0.5, description="alarm if so much deviation is less likely than this without drift"
     )
@@ -237,11 +243,38 @@ def _sums(values: FloatArray, groups: IntArray) -> FloatArray:
     return total
 
 
+class Tolerance(NamedTuple):
+    """What moves the mean of a vessel's fields though its cells have not changed, in spreads between fields.
+
+    ``errors`` (e, p): one standard deviation of each error of the segmentation, a direction each. ``shift``: that of
+    every trait by itself, which an instrument may cause.
+    """
+
+    errors: FloatArray
+    shift: float
+
+    @property
+    def of_errors(self) -> FloatArray:
+        """Covariance (p, p) that the errors explain."""
+        return np.asarray(self.errors.T @ self.errors)
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Covariance (p, p) that errors and instrument explain together."""
+        return self.of_errors + self.shift**2 * np.eye(self.errors.shape[1])
+
+    def drawn(self, rng: np.random.Generator) -> FloatArray:
+        """Draw what one vessel's mean is moved by (p,)."""
+        moved = self.shift * rng.standard_normal(self.errors.shape[1])
+        return np.asarray(moved + rng.standard_normal(self.errors.shape[0]) @ self.errors)
+
+
 class Deviation(NamedTuple):
     """How far a set of fields lies off.
 
-    ``squared`` is the squared distance of their mean in spreads between fields; ``statistic`` the same over what
-    chance, the fitting and the tolerated shift explain: about the number of traits without drift.
+    ``squared`` is the squared distance of their mean in spreads between fields, directions of tolerated errors drawn
+    in; ``statistic`` the same over what chance, the fitting and the tolerance explain: about the number of traits
+    without drift.
     """
 
     squared: float
@@ -254,7 +287,7 @@ def deviation(
     standardised: FloatArray,
     confluency_percent: FloatArray,
     layers: IntArray,
-    settings: DriftSettings,
+    tolerance: Tolerance,
 ) -> Deviation:
     """Return how far the mean of some fields of one vessel lies off.
 
@@ -265,11 +298,11 @@ def deviation(
     confluency_percent : (m,) float array
     layers : (m,) int array
         Which layer each field is of.
+    tolerance : Tolerance
     """
     mean = standardised.mean(axis=0)
-    explained = mean_covariance(reference, confluency_percent, layers)
-    explained += settings.tolerated_shift**2 * np.eye(mean.size)
-    squared = float(mean @ np.linalg.solve(reference.correlation, mean))
+    explained = mean_covariance(reference, confluency_percent, layers) + tolerance.covariance
+    squared = float(mean @ np.linalg.solve(reference.correlation + tolerance.of_errors, mean))
     return Deviation(squared, float(mean @ np.linalg.solve(explained, mean)), mean)
 
 

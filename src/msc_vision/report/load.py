@@ -142,8 +142,9 @@ def _character(row: Mapping[str, Any] | None, n_fields: int) -> Character | None
     if row is None or row.get("drift_state") is None:
         return None
     known: dict[str, Any] = {one.name: row.get(one.name) for one in fields(Character)} | {"n_fields": n_fields}
-    interval = known["drift_interval"]
-    known["drift_interval"] = None if interval is None else tuple(interval)
+    for name in ("drift_interval", "spread_interval"):
+        known[name] = None if known[name] is None else tuple(known[name])
+    known["spread_n_fields"] = known["spread_n_fields"] or 0
     known["drift_words"] = tuple(known["drift_words"] or ())
     return Character(**known)
 

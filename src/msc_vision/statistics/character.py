@@ -9,6 +9,7 @@ from msc_vision.findings.contamination import of_row, sudden_haze
 from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.morphology.density import Density, DensityCalibration, area_density
 from msc_vision.morphology.drift import Drift, DriftState
+from msc_vision.morphology.spread import Spread
 from msc_vision.records import FieldScore, ManifestRow, VisualSigns
 from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.statistics.rollup import ScoredField, latest_fields
@@ -17,6 +18,7 @@ from msc_vision.statistics.time_points import earlier_keys
 DENSITY_KEY = "density_per_cm2"
 AGGREGATES_PER_CM2, AGGREGATES_AREA = "aggregates_per_cm2", "aggregate_area_percent"
 NO_BASELINE = Drift("no baseline", "no baseline was given")
+NO_SPREAD = Spread("no baseline", "no baseline was given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class Character:
     ``drift_*`` as in `Drift`; ``drift_words`` say what changed. Aggregates are means over the fields in which they were
     looked for. ``contamination`` is ``suspect`` if any field is, or has turned hazy since it was last pictured; ``no
     visual sign`` if none of those that could be assessed is, else ``not assessable``. ``density_state`` says whether
-    cells were counted or read off a calibration.
+    cells were counted or read off a calibration. ``spread_*`` as in `Spread`: cells per covered area over the
+    baseline's.
     """
 
     n_fields: int
@@ -64,6 +67,29 @@ class Character:
     density_per_cm2: float | None
     density_state: str
     density_reason: str | None
+    spread_state: DriftState | None = None
+    spread_reason: str | None = None
+    spread_ratio: float | None = None
+    spread_interval: tuple[float, float] | None = None
+    spread_probability: float | None = None
+    spread_alarm: bool | None = None
+    spread_words: str | None = None
+    spread_n_fields: int = 0
+
+    @property
+    def spread(self) -> Spread | None:
+        """Cells per covered area over the baseline's as one record; None in runs of older versions."""
+        if self.spread_state is None:
+            return None
+        return Spread(
+            self.spread_state,
+            self.spread_reason,
+            self.spread_ratio,
+            self.spread_interval,
+            self.spread_probability,
+            self.spread_alarm,
+            self.spread_n_fields,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +169,7 @@ def _character(
     fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: Yardsticks, hazy: Container[str]
 ) -> Character:
     drift = _drift(fields, pipeline_sha256, yardsticks.baseline)
+    spread = _spread(fields, pipeline_sha256, yardsticks.baseline)
     density = _density(fields, yardsticks.calibration)
     signs = [one.score.contamination for one in fields]
     n_suspect, n_clear = signs.count("suspect"), signs.count("no visual sign")
@@ -165,6 +192,14 @@ def _character(
         density_per_cm2=density.per_cm2,
         density_state=density.state,
         density_reason=density.reason,
+        spread_state=spread.state,
+        spread_reason=spread.reason,
+        spread_ratio=spread.ratio,
+        spread_interval=spread.interval,
+        spread_probability=spread.probability,
+        spread_alarm=spread.is_alarm,
+        spread_words=spread.words,
+        spread_n_fields=spread.n_fields,
     )
 
 
@@ -178,6 +213,12 @@ def _drift(fields: Sequence[ScoredField], pipeline_sha256: str, baseline: Baseli
     if baseline is None:
         return NO_BASELINE
     return baseline.drift([profiled(one.row, one.score, pipeline_sha256) for one in fields])
+
+
+def _spread(fields: Sequence[ScoredField], pipeline_sha256: str, baseline: Baseline | None) -> Spread:
+    if baseline is None:
+        return NO_SPREAD
+    return baseline.spread([profiled(one.row, one.score, pipeline_sha256) for one in fields])
 
 
 def _mean(fields: Sequence[ScoredField], name: str) -> float | None:
