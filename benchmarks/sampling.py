@@ -163,15 +163,9 @@ def measure(setup: Setup) -> Section:
         *("vessel", "as a whole", "unseen layer", "measured layer", "whole, no method error", "t over layer means"),
         *("width", "width, unseen", "over t, no method error"),
     )
-    return Section(
-        " ".join(INTRO.split()),
-        figures,
-        (
-            f"Layers, {n_layers} drawn for each row\n\n{table(heads, rows)}",
-            f"Vessels of 9 fields a layer on a grid, {n_vessels} drawn for each row, with method error unless said otherwise\n\n"
-            + table(stack_heads, stack_rows),
-        ),
-    )
+    drawn = f"Layers, {n_layers} drawn for each row", f"Vessels of 9 fields a layer, {n_vessels} drawn for each row"
+    tables = (f"{drawn[0]}\n\n{table(heads, rows)}", f"{drawn[1]}\n\n{table(stack_heads, stack_rows)}")
+    return Section(" ".join(INTRO.split()), figures, tables)
 
 
 def _summary(name: str, tallies: Sequence[Tally], n: int) -> list[Figure]:

@@ -45,6 +45,7 @@ from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.records import FieldScore, Manifest
+from msc_vision.statistics.amounts import with_intervals
 from msc_vision.statistics.character import characters
 from msc_vision.statistics.rollup import (
     LayerEstimate,
@@ -362,6 +363,7 @@ def _finish(
     layers = tuple(layer for vessel in vessels for layer in vessel.layers)
     batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), study=study)
     found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
+    found = with_intervals(found, pairs, plan.catalogue, sampling)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
         return layers, vessels

@@ -62,6 +62,8 @@ def simple_mean(values: FloatArray, weights: FloatArray) -> SampledMean:
     shares = weights / weights.sum()
     mean = float(shares @ values)
     n = values.size
+    if np.ptp(values) == 0:
+        return SampledMean(float(values[0]), 0.0, n - 1.0, float(n))
     variance = float((shares**2) @ (values - mean) ** 2) * n / (n - 1)
     return SampledMean(mean, math.sqrt(variance), n - 1.0, float(n))
 
