@@ -94,7 +94,7 @@ def test_the_curve_solves_its_differential_equation(start, lag, doubling, capaci
 
     hours = np.array([10.0, 30, 47, 60, 90, 150])
     slow = solve_ivp(slope, (0, 150), [start], t_eval=hours, rtol=1e-9, atol=1e-9, max_step=0.5).y[0]
-    np.testing.assert_allclose(course(own, hours, refeeds_h), slow, atol=0.2)
+    np.testing.assert_allclose(course(own, hours, refeeds_h), slow, atol=0.5)  # of steps of two hours
 
 
 def test_without_lag_and_far_from_full_confluency_doubles_once_per_doubling_time():
