@@ -35,8 +35,8 @@ MAIN = "learned from 20"
 LOGISTIC = "logistic, least squares"
 SISTERS = "sister cultures (best possible)"
 N_SISTERS = 1500
-INTRO = """Simulated cultures whose truth is not the fitted model: cells that attach, cycle, spread, overlap and hold each
-other up, with used medium and re-feeds (70 % of the banks), scans every 8 to 24 h of which one in seven is missed,
+INTRO = """Simulated cultures whose truth is not the fitted model: cells that attach, cycle, spread, overlap and hold
+each other up, with used medium and re-feeds (70 % of the banks), scans every 8 to 24 h of which one in seven is missed,
 read with an error of 2 to 5 points at every density, whose stated size is itself right within 20 %. The window is
 70-90 %. *First half*: the scans until half of the true time to entry; also given: until half of the true time to
 leaving, and three quarters of the time to entry. A culture is one of its bank, with 10 % spread of cycle times, 30
@@ -185,7 +185,7 @@ def _plain(half: str, culture: Culture, bank: Bank, series: GrowthSeries) -> Out
 
 
 def least_squares_logistic(points: Sequence[TimePoint]) -> tuple[float, float, float] | None:
-    """Return start (percent), doubling time (h) and capacity (percent) of a plain logistic curve, None if none is found.
+    """Return start (percent), doubling time (h) and capacity (percent) of a logistic curve, None if none is found.
 
     The yardstick: no prior, no lag, no uncertainty; of fewer than three points none is asked for.
     """
