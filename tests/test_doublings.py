@@ -115,7 +115,9 @@ def test_two_counts_are_the_two_of_a_passage():
 def test_counts_that_disagree_widen_the_error_and_counts_that_agree_do_not_narrow_it():
     hours = [0.0, 24, 48, 72]
     doubling = [1e5 * 2 ** (h / 36) for h in hours]
-    agreeing = doublings_over_time([CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, doubling, strict=True)])
+    agreeing = doublings_over_time(
+        [CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, doubling, strict=True)]
+    )
     jumping = [1e5, 3e5, 2e5, 6e5]
     differing = doublings_over_time(
         [CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, jumping, strict=True)]

@@ -181,6 +181,16 @@ def test_draws_agree_with_a_slow_weighing_of_the_prior(n_points):
     assert drawn.std() == pytest.approx(spread, rel=0.12)
 
 
+def test_moved_particles_give_what_weighing_gives():
+    """The fallback is asked for by a number of effective draws that no weighing reaches."""
+    series = readings(TYPICAL, [10, 40, 70, 90], 3.0, seed=8)
+    usual, forced = GrowthSettings(), GrowthSettings(least_effective=1e9, max_rounds=1)
+    one, other = (fit_growth(series, PRIOR, asked).forecast([90.0, 120]) for asked in (usual, forced))
+    np.testing.assert_allclose(one.mean_percent, other.mean_percent, atol=0.6)
+    np.testing.assert_allclose(one.low_percent, other.low_percent, atol=2.0)
+    np.testing.assert_allclose(one.high_percent, other.high_percent, atol=2.0)
+
+
 def test_the_same_points_give_the_same_forecast():
     series = readings(TYPICAL, [10, 30, 55], 3.0, seed=5)
     one, other = (fit_growth(series, PRIOR).window(70, 90) for _ in range(2))
