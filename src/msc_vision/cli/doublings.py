@@ -27,7 +27,7 @@ def doublings(  # noqa: PLR0913, PLR0917  (one parameter per option)
         float, typer.Option("--attached", metavar="PERCENT", help="Of the seeded cells.", rich_help_panel=CELLS)
     ] = 100.0,
     viable_percent: Annotated[
-        float, typer.Option("--viable", metavar="PERCENT", help="Of the harvested cells.", rich_help_panel=CELLS)
+        float, typer.Option("--viable", metavar="PERCENT", help="Alive, of the seeded cells.", rich_help_panel=CELLS)
     ] = 100.0,
     hours: Annotated[
         float | None, typer.Option("--hours", metavar="H", help="Length of the passage.", rich_help_panel=AGE)
@@ -49,8 +49,9 @@ def doublings(  # noqa: PLR0913, PLR0917  (one parameter per option)
 ) -> None:
     """Reckon how often a population has doubled, its level (PDL), and what is left until its caps.
 
-    Doublings are log2 of viable harvested over attached seeded cells. With an expected harvest it is a forecast: will
-    this passage end below the cap, and how many passages like it are left? There are no caps but those you give.
+    Doublings are log2 of harvested cells over those that were seeded alive and attached. With an expected harvest it is
+    a forecast: will this passage end below the cap, and how many passages like it are left? There are no caps but those
+    you give.
 
     **Examples**
 
