@@ -9,6 +9,7 @@ from pathlib import Path
 from msc_vision.batch.finished import FinishedRun, read_finished
 from msc_vision.errors import InvalidArgumentError, UndefinedResultError
 from msc_vision.records import ManifestRow
+from msc_vision.statistics.components import Components
 from msc_vision.statistics.growth_series import Scan, standard_error_of
 from msc_vision.statistics.layer_study import LayerStudy, study_layers
 from msc_vision.statistics.placement import place_fields
@@ -16,7 +17,7 @@ from msc_vision.statistics.rollup import LayerEstimate, ScoredField, latest_fiel
 from msc_vision.statistics.sampling_plan import Achieved, more_fields
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.time_points import acquired_utc, time_points
-from msc_vision.statistics.vessel_rollup import VesselEstimate, vessel_estimates
+from msc_vision.statistics.vessel_rollup import VesselEstimate, run_components, vessel_estimates
 from msc_vision.vessels import Catalogue, VesselType
 
 
@@ -185,6 +186,11 @@ def achieved_of_run(folder: Path, catalogue: Catalogue, goal: float) -> dict[str
         if rows := members.get((layer.vessel_id, layer.layer)):
             found[layer.vessel_id].append(_achieved(layer, rows, run.sampling, goal))
     return {vessel_id: tuple(layers) for vessel_id, layers in found.items()}
+
+
+def components_of_run(folder: Path) -> Components | None:
+    """Return how much fields, layers and vessels of a finished run differ; see `run_components`."""
+    return run_components(read_finished(folder).fields)
 
 
 def _achieved(

@@ -53,7 +53,13 @@ from msc_vision.statistics.rollup import (
     latest_fields,
     layer_estimates,
 )
-from msc_vision.statistics.vessel_rollup import VesselEstimate, batch_estimates, batches_of, vessel_estimates
+from msc_vision.statistics.vessel_rollup import (
+    VesselEstimate,
+    batch_estimates,
+    batches_of,
+    run_components,
+    vessel_estimates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -370,7 +376,7 @@ def _finish(
     write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs), found.fields))
     write_objects(out, plan.tasks, scores)
     write_table(out / LAYERS_NAME, layers_table(layers, found))
-    write_json(out / VESSELS_NAME, vessels_content(vessels, batches, found))
+    write_json(out / VESSELS_NAME, vessels_content(vessels, batches, run_components(pairs), found))
     write_json(out / HASHES_NAME, output_hashes(out, scores))
     state = DONE_WITH_FAILURES if journal.counts()["failed"] else DONE
     _note_time(journal, clock)

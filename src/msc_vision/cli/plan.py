@@ -183,10 +183,14 @@ def _sides(found: "SamplingPlan") -> str:
 
 
 def _tell_achieved(run: Path, types: "Catalogue", goal: float, out: Path | None, *, as_json: bool) -> None:
-    from msc_vision.batch.courses import achieved_of_run
+    from msc_vision.batch.courses import achieved_of_run, components_of_run
 
     found = achieved_of_run(run, types, goal)
     say_table(_table(found, goal))
+    spread = components_of_run(run)
+    if spread is not None and spread.field is not None:
+        layers = "" if spread.layer is None else f", layers by {spread.layer:.1f} (--layer-sd)"
+        say(f"Fields of a layer differ by {spread.field:.1f} points at half cover (--sd){layers}.")
     places = [place for one in found.values() for layer in one for place in layer.places]
     _write(found, places, out, as_json=as_json)
 

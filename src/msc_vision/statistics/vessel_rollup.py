@@ -14,9 +14,10 @@ from scipy.stats import linregress
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
 from msc_vision.statistics.arithmetic import counted, sample_sd, weighted_mean
+from msc_vision.statistics.components import Components, variance_components
 from msc_vision.statistics.intervals import CONFIDENCE
 from msc_vision.statistics.layer_study import LayerStudy
-from msc_vision.statistics.rollup import MEASURED, LayerEstimate, earlier_words
+from msc_vision.statistics.rollup import MEASURED, LayerEstimate, ScoredField, earlier_words, latest_fields
 from msc_vision.statistics.scales import PERCENT
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.stack import LayerMean, StackDraws, draw_stack, interval, why_undetermined
@@ -148,6 +149,27 @@ def batch_estimates(
         if vessel.vessel_id in batches:
             groups[batches[vessel.vessel_id]].append(vessel)
     return tuple(_estimate_batch(name, members, study) for name, members in sorted(groups.items()))
+
+
+def run_components(fields: Iterable[ScoredField]) -> Components | None:
+    """Return how much fields, layers and vessels of a run differ, in points at half cover; None below two fields.
+
+    Of the latest time point of each vessel, on the angle scale, on which that hardly hangs on the confluency.
+    """
+    listed = sorted(fields, key=lambda one: one.score.key)
+    latest = latest_fields(listed)
+    known = [
+        (100 * float(PERCENT.inner(np.array(one.score.confluency_percent))), one.row.layer, one.row.vessel_id)
+        for one in listed
+        if one.score.key in latest and one.score.status == "scored"
+    ]
+    if len(known) < 2:
+        return None
+    found = variance_components(*zip(*known, strict=True))
+    spreads = {
+        name: None if (sd := getattr(found, name)) is None else _rounded(sd) for name in ("field", "layer", "vessel")
+    }
+    return replace(found, mean=_rounded(found.mean), mean_error=_rounded(found.mean_error), **spreads)
 
 
 def batches_of(rows: Iterable[ManifestRow]) -> dict[str, str]:
