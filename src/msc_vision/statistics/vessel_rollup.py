@@ -165,11 +165,19 @@ def run_components(fields: Iterable[ScoredField]) -> Components | None:
     ]
     if len(known) < 2:
         return None
-    found = variance_components(*zip(*known, strict=True))
-    spreads = {
-        name: None if (sd := getattr(found, name)) is None else _rounded(sd) for name in ("field", "layer", "vessel")
-    }
-    return replace(found, mean=_rounded(found.mean), mean_error=_rounded(found.mean_error), **spreads)
+    found = variance_components([one[0] for one in known], [one[1] for one in known], [one[2] for one in known])
+    return replace(
+        found,
+        field=_rounded_if(found.field),
+        layer=_rounded_if(found.layer),
+        vessel=_rounded_if(found.vessel),
+        mean=_rounded(found.mean),
+        mean_error=_rounded(found.mean_error),
+    )
+
+
+def _rounded_if(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
 
 
 def batches_of(rows: Iterable[ManifestRow]) -> dict[str, str]:
