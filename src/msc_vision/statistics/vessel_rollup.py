@@ -20,7 +20,7 @@ from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.statistics.rollup import MEASURED, LayerEstimate, ScoredField, earlier_words, latest_fields
 from msc_vision.statistics.scales import PERCENT
 from msc_vision.statistics.settings import SamplingSettings
-from msc_vision.statistics.stack import LayerMean, StackDraws, draw_stack, interval, why_undetermined
+from msc_vision.statistics.stack import Basis, LayerMean, StackDraws, draw_stack, interval, why_undetermined
 from msc_vision.vessels import Catalogue, layer_ranges
 
 FloatArray = NDArray[np.float64]
@@ -289,20 +289,29 @@ def _layer_mean(layer: LayerEstimate) -> LayerMean | None:
 def _with_inferred(
     layers: tuple[LayerEstimate, ...], draws: StackDraws, settings: SamplingSettings
 ) -> tuple[LayerEstimate, ...]:
-    """Return the layers, those without a measurement filled in as inferred."""
-    return tuple(one if one.state in MEASURED else _inferred(one, draws, settings.window_percent) for one in layers)
+    """Return the layers, those without a measurement filled in as inferred.
+
+    Without a layer study nothing tells one unseen layer from another, so all of them have the same figures.
+    """
+    unseen = [one.layer - 1 for one in layers if one.state not in MEASURED]
+    columns = {n: [n] if draws.basis == "layer study" else unseen for n in unseen}
+    return tuple(
+        one
+        if one.state in MEASURED
+        else _inferred(one, draws.values[:, columns[one.layer - 1]].ravel(), draws.basis, settings.window_percent)
+        for one in layers
+    )
 
 
-def _inferred(layer: LayerEstimate, draws: StackDraws, window: tuple[float, float]) -> LayerEstimate:
-    values = draws.values[:, layer.layer - 1]
+def _inferred(layer: LayerEstimate, values: FloatArray, basis: Basis, window: tuple[float, float]) -> LayerEstimate:
     return replace(
         layer,
         state="inferred",
         confluency_percent=_rounded(float(values.mean())),
         confluency_interval=_rounded_pair(interval(values)),
         in_window_probability=_rounded(float(_within(values, window).mean())),
-        interval_note=f"95 %: inferred, {draws.basis}",
-        how=f"Inferred from {draws.basis}: {layer.how}",
+        interval_note=f"95 %: inferred, {basis}",
+        how=f"Inferred from {basis}: {layer.how}",
     )
 
 
