@@ -27,6 +27,8 @@ SLOPES = (1.5, 5.0)
 PLAIN = 0.5
 """Weight beforehand of there being no correlation at all, and of there being no slope."""
 _FINE, _COARSE, _SHIFTS = 13, 12, 4
+_ROUNDING = 1e-12
+"""Values that differ by less than this, in their unit or as a share of their size, differ by the rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +62,11 @@ def simple_mean(values: FloatArray, weights: FloatArray) -> SampledMean:
         At least two; weights above zero.
     """
     shares = weights / weights.sum()
-    mean = float(shares @ values)
+    low, high = float(values.min()), float(values.max())
+    mean = min(max(float(shares @ values), low), high)
     n = values.size
+    if high - low <= _ROUNDING * max(1.0, abs(low), abs(high)):
+        return SampledMean(mean, 0.0, n - 1.0, float(n))
     variance = float((shares**2) @ (values - mean) ** 2) * n / (n - 1)
     return SampledMean(mean, math.sqrt(variance), n - 1.0, float(n))
 
