@@ -76,7 +76,7 @@ def variance_components(values: Sequence[float], layers: Sequence[int], vessels:
     data = _nested(values, layers, vessels)
     n_vessels, n_layers = int(data.vessel[-1]) + 1, data.means.size
     has_field, has_layer, has_vessel = data.freedom > 0, n_layers > n_vessels, n_vessels > 1
-    unit = float(np.std(values)) or 1.0
+    unit = float(np.std(sorted(values))) or 1.0
     free = np.array([has_field, has_layer, has_vessel])
     start = unit * np.where(free, 0.6, 0.0)
     spreads = _fit(data, start, free, unit) if free.any() and np.std(values) > 0 else np.zeros(3)
