@@ -214,6 +214,12 @@ def test_more_fields_go_where_the_layer_is_least_known():
     assert [place.field for place in found.places[:2]] == ["N01", "N02"]
 
 
+def test_thousands_of_places_are_thousands_of_places():
+    found = more(error=6.0, goal=0.5)
+    assert found.n_more > 4000
+    assert len({(place.y_um, place.x_um) for place in found.places}) == found.n_more
+
+
 def test_a_layer_without_an_interval_keeps_its_reason():
     for found in (more(places=None), more(error=None), more(freedom=None)):
         assert (found.half_width, found.n_more, found.note, found.places) == (None, None, "its note", ())

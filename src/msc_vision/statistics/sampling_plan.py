@@ -275,7 +275,8 @@ def _farthest(
 ) -> tuple[Place, ...]:
     """Return places one by one, each where the layer is farthest from any field, in the coordinates of the fields."""
     middle = (places.min(axis=0) + places.max(axis=0)) / 2
-    steps = (np.arange(_LATTICE) + 0.5) / _LATTICE - 0.5
+    n_steps = max(_LATTICE, math.ceil(2 * math.sqrt(n_more)))  # so that no place has to serve twice
+    steps = (np.arange(n_steps) + 0.5) / n_steps - 0.5
     inner = np.maximum(np.array(sides) - imaging.field_mm, imaging.field_mm)
     y, x = np.meshgrid(steps * inner[0], steps * inner[1], indexing="ij")
     lattice = np.column_stack((y.ravel(), x.ravel())) + middle
