@@ -65,6 +65,39 @@ def study(n_layers=12, *, offsets=None, between=0.08, kind="hyperstack-12", site
     )
 
 
+GROWTH = {"2026-11-16T09:00:00+00:00": 20.0, "2026-11-17T09:00:00+00:00": 40.0, "2026-11-18T09:00:00+00:00": 62.0}
+"""Confluency of a culture on three mornings."""
+
+
+def imaged(vessel, kind, layers, course, places, spread=4.0, **columns):
+    """Return fields at these places of some layers of a vessel at each time; what they show scatters by ``spread``."""
+    return [
+        placed(layer, p, at, name=f"f{i}", vessel=vessel, kind=kind, acquired_at=time, **columns)
+        for time, level in course.items()
+        for layer in layers
+        for i, (p, at) in enumerate(zip(around(level, spread, len(places), seed=layer), places, strict=True))
+    ]
+
+
+def growing_vessels():
+    """Return the fields of four vessels over time.
+
+    ========  ===================================================================
+    GROWS     a flask with three time points, four fields over its layer each
+    BLIND     the same without coordinates
+    TIMELESS  a flask without times
+    STACK     a HYPERStack 12 of which only layers 1 and 2 were ever seen, twice
+    ========  ===================================================================
+    """
+    flask = grid(2, 75.0)
+    return [
+        *imaged("GROWS", "t-75", (1,), GROWTH, flask, bank="MCB-7"),
+        *imaged("BLIND", "t-75", (1,), GROWTH, (None, None)),
+        *imaged("TIMELESS", "t-75", (1,), {None: 50.0}, flask),
+        *imaged("STACK", "hyperstack-12", (1, 2), dict(list(GROWTH.items())[1:]), grid(2)),
+    ]
+
+
 def draw(path, percent):
     """Write a picture of which a share is bright: ``plain_score`` reads that share back."""
     path.parent.mkdir(parents=True, exist_ok=True)
