@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import yaml
 from typer.testing import CliRunner
 
 import msc_vision.batch.masks
@@ -23,6 +24,7 @@ from msc_vision.cli.demo import main as compare_with_truth
 from msc_vision.cli.segment import find_inputs
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import write_labels
+from sampling_cases import GROWTH, grid, growing_vessels, imaged, placed, study, write_run
 
 ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
@@ -529,6 +531,181 @@ def test_synth_refuses_a_folder_in_use(tmp_path):
     write_fields(tmp_path / "A", n=1)
     recipe = ROOT / "sample_data" / "recipes" / "t-75.yaml"
     assert str(tmp_path / "A") in error_of(call("synth", recipe, "--out", tmp_path / "A"))
+
+
+# --- plan, layer-study, forecast -------------------------------------------------------------------------------------
+
+
+def rows_of(text):
+    return list(csv.DictReader(text.splitlines()))
+
+
+@pytest.fixture(scope="module")
+def growing(tmp_path_factory):
+    """A run of four vessels over three mornings; see `growing_vessels`."""
+    return write_run(tmp_path_factory.mktemp("growing"), growing_vessels())
+
+
+def test_plan_prints_places_and_says_what_they_cost():
+    result = call("plan", "--vessel", "HYPERStack 36", "--half-width", 5, "--sd", 12)
+    assert result.exit_code == 0, result.output
+    places = rows_of(result.stdout)
+    assert list(places[0]) == ["layer", "field", "y_um", "x_um", "stratum"]
+    assert len(places) == 25 * len({place["layer"] for place in places})
+    said = " ".join(result.stderr.split())
+    assert (
+        "hyperstack-36: 25 fields on each of 3 layers (1-3) give ±5.0 points a layer at a standard deviation of 12"
+        in said
+    )
+    assert re.search(r"About \d+ minutes and 0\.63 GB\. Layers taken as 224 x 224 mm\.", said)
+    assert "Not seen: layers 4-36, 92 % of the culture area." in said
+    assert "Vessel as a whole: undetermined: only the lowest layers speak for themselves (3 of 36)" in said
+
+
+def test_plan_for_layers_over_the_stack_tells_what_is_known_of_the_vessel(tmp_path):
+    result = call("plan", "--vessel", "hyperstack-36", "--layers", "1-2,18,36", "--layer-sd", 7, "--json",
+                  "--out", tmp_path / "places.csv")  # fmt: skip
+    found = json.loads(result.stdout)
+    assert found["layers"] == [1, 2, 18, 36]
+    assert f"Vessel as a whole: ±{found['vessel_half_width']:.1f} points; layers over the whole stack" in result.stderr
+    assert len(rows_of((tmp_path / "places.csv").read_text())) == len(found["places"]) == 100
+
+
+def test_plan_after_a_run_says_what_is_missing(growing, tmp_path):
+    result = call("plan", "--after", growing, "--half-width", 3, "--out", tmp_path / "more.csv")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(tmp_path / "more.csv")
+    lines = [line.split() for line in result.stderr.splitlines()]
+    (flask,) = [words for words in lines if words[:1] == ["GROWS"]]
+    assert flask[1:3] == ["1", "4"]
+    assert re.fullmatch(r"±\d+\.\d", flask[3])
+    (blind,) = [words for words in lines if words[:1] == ["BLIND"]]
+    assert blind[1:5] == ["1", "2", "-", "-"]
+    places = rows_of((tmp_path / "more.csv").read_text())
+    assert sum(int(words[4]) for words in lines if words[:1] and words[0] in ("GROWS", "STACK", "TIMELESS")) == len(
+        places
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Give either --vessel TYPE, to plan, or --after RUN, to see what is missing."),
+        (("--vessel", "t-75", "--after", "RUN"), "Give either --vessel TYPE"),
+        (("--vessel", "t-75", "--layers", "1,x"), "'1,x' is no list of layers; write 1-3,9."),
+        (("--vessel", "t-75", "--layers", "2"), "t-75 has layers 1..1, not 2."),
+        (("--vessel", "t-75", "--half-width", 0), "Half-width and standard deviation must be above 0, got 0 and 12."),
+        (("--after", "nowhere"), "nowhere is no run folder"),
+    ],
+    ids=["nothing", "both", "no list", "no such layer", "no goal", "no run"],
+)
+def test_what_plan_refuses(arguments, message):
+    assert message in error_of(call("plan", *arguments))
+
+
+def opened(folder, vessel, *levels, site="Leiden"):
+    """The run of a CellSTACK 2 that was opened: two fields on each layer."""
+    fields = [
+        placed(layer, level + d, None, name=f"f{d}", vessel=vessel, kind="cellstack-2", site=site)
+        for layer, level in enumerate(levels, start=1)
+        for d in (-1, 1)
+    ]  # fmt: skip
+    return write_run(folder / vessel, fields)
+
+
+def test_two_opened_stacks_say_how_their_layers_differ(tmp_path):
+    runs = [opened(tmp_path, "A", 60, 50), opened(tmp_path, "B", 70, 58)]
+    result = call("layer-study", *runs, "--source", "two opened stacks", "--out", tmp_path / "study.yaml")
+    assert result.stdout.strip() == str(tmp_path / "study.yaml"), result.output
+    assert re.search(r"2 vessels of type cellstack-2: layers scatter by \d\.\d points", " ".join(result.stderr.split()))
+    assert yaml.safe_load((tmp_path / "study.yaml").read_text())["source"] == "two opened stacks"
+    printed = call("layer-study", *runs, "--source", "two opened stacks")
+    assert printed.stdout == (tmp_path / "study.yaml").read_text(encoding="utf-8")
+
+
+def test_one_vessel_is_too_few_for_a_layer_study(tmp_path):
+    message = error_of(call("layer-study", opened(tmp_path, "A", 60, 50), "--source", "one stack"))
+    assert message.endswith(
+        "A layer study needs at least 2 vessels of one type with every layer measured; got 1 with 2 layers."
+    )
+
+
+def test_run_refuses_a_layer_study_of_another_site(tmp_path):
+    folder = write_fields(tmp_path / "V" / "L01", n=1).parent
+    (tmp_path / "study.yaml").write_text(
+        yaml.safe_dump(study(2, kind="cellstack-2", site="Leiden").model_dump(mode="json"))
+    )
+    message = error_of(
+        call(
+            "run", folder, "--vessel", "cellstack-2", "--layer-study", tmp_path / "study.yaml", "--pipeline", "contrast"
+        )
+    )
+    assert message.endswith("f0.tif: the layer study is of site Leiden, the vessels are of an unknown site.")
+    assert not (tmp_path / "V.run").exists()
+    assert "no such file; `msc-vision layer-study RUN...` writes one" in error_of(
+        call("run", folder, "--vessel", "cellstack-2", "--layer-study", tmp_path / "none.yaml")
+    )
+
+
+def test_forecast_says_when_a_flask_enters_its_window_and_why_others_have_no_forecast(growing, tmp_path):
+    result = call("forecast", growing, "--page", tmp_path / "page.html", "--at", "2026-11-19T09:00+01:00")
+    assert result.exit_code == 0, result.output
+    assert result.stdout == ""
+    said = " ".join(result.stderr.split())
+    assert re.search(r"GROWS 3 62 % 70-90", said)
+    assert re.search(r"GROWS: At 2026-11-19 08:00 .{0,5}\d+ % \(\d+ – \d+ %\) is expected", said)
+    assert "BLIND: No forecast: BLIND in" in said
+    assert "state one in points with --standard-error." in said
+    assert "TIMELESS: No forecast:" in said
+    assert "STACK: Of the measured layers only: the others are undetermined, and so is the vessel." in said
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<h2>") == 4
+    assert page.count('<svg class="ladder"') == 2
+
+
+def test_forecast_as_json_with_a_stated_standard_error(growing):
+    result = call("forecast", growing, "--standard-error", 4, "--window", 50, 80, "--json")
+    found = {one["vessel_id"]: one for one in json.loads(result.stdout)}
+    assert found["BLIND"]["reason"] is None
+    assert found["BLIND"]["window"]["low_percent"] == 50
+    assert found["BLIND"]["band"]["hours"][1] == 2
+    assert "no field has a time" in found["TIMELESS"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--seeded", "yesterday"), "'yesterday' is no time; write 2026-11-20T08:00+01:00."),
+        (("--at", "2026-11-20T08:00"), "has no time zone; write 2026-11-20T08:00+01:00, or 2026-11-20T08:00Z for UTC."),
+        (("--prior", "none.yaml"), "none.yaml: cannot be read as YAML"),
+    ],
+)
+def test_what_forecast_refuses(growing, arguments, message):
+    assert message in error_of(call("forecast", growing, *arguments))
+
+
+def test_growth_prior_needs_vessels_with_times(tmp_path):
+    once = write_run(tmp_path, [placed(1, 50.0, None, name="f", vessel="A", kind="t-75")])
+    assert "No vessel has two time points or more: nothing to learn growth from." in error_of(
+        call("growth-prior", once, "--source", "test")
+    )
+
+
+def test_growth_prior_learns_from_one_bank_and_forecast_uses_it(growing, tmp_path):
+    refused = call("growth-prior", growing, "--source", "MCB-7", "--standard-error", 4)
+    assert "The vessels are of several banks: MCB-7, None; learn from one." in error_of(refused)
+    flasks = [one for name in "AB" for one in imaged(name, "t-75", (1,), GROWTH, grid(2, 75.0), bank="MCB-7")]
+    runs = write_run(tmp_path, flasks)
+    written = call("growth-prior", runs, "--source", "MCB-7, two flasks", "--out", tmp_path / "prior.yaml")
+    assert written.stdout.strip() == str(tmp_path / "prior.yaml"), written.output
+    assert re.search(
+        r"2 cultures: doubling in \d+ h after a lag of \d+ h, up to \d+ %\.", " ".join(written.stderr.split())
+    )
+    (found,) = json.loads(call("forecast", write_run(tmp_path / "2", flasks[:12]), "--json",
+                               "--prior", tmp_path / "prior.yaml").stdout)  # fmt: skip
+    assert found["vessel_id"] == "A"
+    assert found["window"] is not None
+    assert not any("placeholder" in note for note in found["notes"])
 
 
 # --- for real --------------------------------------------------------------------------------------------------------

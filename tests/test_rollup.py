@@ -6,16 +6,18 @@ import re
 from dataclasses import asdict, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy import stats
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.statistics.rollup import ScoredField, layer_estimates
+from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import vessel_estimates
-from msc_vision.vessels import layer_ranges, load_catalogue
-
-CATALOGUE = load_catalogue()
+from msc_vision.vessels import layer_ranges
+from sampling_cases import CATALOGUE, GRID_9, around, placed, spread_layer
 
 
 def scored(layer, confluency, *, area=1.0, name=None, vessel="HS-A", kind="hyperstack-12", judgeable=100.0, px=1000):
@@ -286,3 +288,113 @@ def test_estimates_turn_into_plain_data():
 )
 def test_layers_in_words(layers, words):
     assert layer_ranges(layers) == words
+
+
+# --- what the fields tell of their layer -----------------------------------------------------------------------------
+
+
+def layer_of(fields, **changes):
+    return layer_estimates(fields, CATALOGUE, settings=SamplingSettings(**changes))[0]
+
+
+def test_nine_fields_over_the_layer_give_an_interval():
+    layer = layer_of(spread_layer(1, around(50, 8.0)))
+    assert layer.confluency_percent == pytest.approx(50)
+    assert layer.method_error_points == 5
+    assert 0 < layer.freedom <= 8
+    assert layer.interval_note.startswith("95 %: 9 fields spread over the layer")
+    assert layer.interval_note.endswith(", and a method error of 5 points at half cover")
+    error = math.hypot(layer.standard_error_points, 5)
+    freedom = layer.freedom * (error / layer.standard_error_points) ** 4
+    half = stats.t.ppf(0.975, freedom) * error
+    assert layer.confluency_interval == pytest.approx((50 - half, 50 + half), abs=0.15)
+    assert 0 < layer.in_window_probability < 0.05
+    assert layer.represented_percent > 65
+
+
+@pytest.mark.parametrize(
+    ("places", "note"),
+    [
+        (GRID_9[:1], "1 scored field, and it takes 3"),
+        ((None,) * 9, "the fields have no coordinates, so which part of the layer they show is not known"),
+        (GRID_9[:8] + GRID_9[:1], "1 pairs of fields have the same coordinates"),
+        (
+            tuple((y * 3, x * 3) for y, x in GRID_9),
+            "the coordinates span 444 x 444 mm, more than a layer of 500 cm² can hold",
+        ),
+        (
+            tuple((y / 20, x / 20) for y, x in GRID_9),
+            "the fields lie in a patch and stand for 0 % of the layer's area; it takes 60 %",
+        ),
+    ],
+    ids=["one field", "no coordinates", "two at one place", "wider than the layer", "all in one patch"],
+)
+def test_why_a_layer_has_a_figure_but_no_interval(places, note):
+    layer = layer_of(spread_layer(1, around(50, n=len(places)), places))
+    assert layer.confluency_percent == pytest.approx(50)
+    assert layer.interval_note == note
+    missing = (layer.confluency_interval, layer.standard_error_points, layer.freedom, layer.effective_fields)
+    assert missing == (None,) * 4
+    assert (layer.in_window_probability, layer.method_error_points) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("n_flagged", "flag", "points"),
+    [(0, "", 5.0), (3, "strange", math.sqrt((6 * 25 + 3 * 625) / 9)), (9, "unsure", 25.0), (9, "noisy", 5.0)],
+    ids=["none", "a third", "all", "a flag that says nothing of the figure"],
+)
+def test_flagged_fields_widen_the_interval(n_flagged, flag, points):
+    flags = [(flag,) if i < n_flagged else () for i in range(9)]
+    fields = [
+        placed(1, percent, at, name=f"f{i}", flags=own)
+        for i, (percent, at, own) in enumerate(zip(around(50), GRID_9, flags, strict=True))
+    ]
+    layer, plain = layer_of(fields), layer_of(spread_layer(1, around(50)))
+    assert layer.method_error_points == pytest.approx(points)
+    low, high = layer.confluency_interval
+    assert (high - low > plain.confluency_interval[1] - plain.confluency_interval[0]) == (points > 5)
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10_000), st.integers(3, 15), st.sampled_from([0.0, 3.0, 30.0]), st.sampled_from([0, 50, 100]))
+def test_order_zero_of_the_stage_and_unit_of_area_do_not_show_in_an_interval(seed, n, spread, level):
+    rng = random.Random(seed)
+    places = [(rng.uniform(0, 223), rng.uniform(0, 223)) for _ in range(n)]
+    fields = spread_layer(1, around(level, spread, n, seed), places)
+    fields = [
+        replace(one, score=replace(one.score, judgeable_area_mm2=area))
+        for one, area in zip(fields, [rng.uniform(0.5, 2) for _ in fields], strict=True)
+    ]
+    expected = layer_of(fields)
+    shuffled = rng.sample(fields, n)
+    assert layer_of(shuffled) == expected
+    moved = [
+        replace(
+            one,
+            row=replace(one.row, y_um=one.row.y_um - 5e5, x_um=one.row.x_um + 7e4),
+            score=replace(one.score, judgeable_area_mm2=3 * one.score.judgeable_area_mm2),
+        )
+        for one in fields
+    ]
+    found = layer_of(moved)
+    assert (found.confluency_interval is None) == (expected.confluency_interval is None)
+    if expected.confluency_interval is not None:
+        assert found.confluency_interval == pytest.approx(expected.confluency_interval, abs=1e-4)
+        low, high = expected.confluency_interval
+        assert 0 <= low <= expected.confluency_percent + 1e-9
+        assert expected.confluency_percent - 1e-9 <= high <= 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"window_percent": (90, 70)}, "window_percent has to rise within 0 to 100, got 90 to 70"),
+        ({"window_percent": (70, 101)}, "window_percent has to rise within 0 to 100, got 70 to 101"),
+        ({"method_error_points": -1}, "greater than or equal to 0"),
+        ({"least_reached_percent": 101}, "less than or equal to 100"),
+        ({"method_error": 5}, "Extra inputs are not permitted"),
+    ],
+)
+def test_settings_that_are_refused(changes, words):
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        SamplingSettings(**changes)

@@ -17,7 +17,7 @@ from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.report.load import load_run
 from msc_vision.report.words import vessel_sentence
 from msc_vision.statistics.rollup import ScoredField, layer_estimates
-from msc_vision.statistics.time_points import GAP_H, latest_keys
+from msc_vision.statistics.time_points import GAP_H, earlier_keys, latest_keys, time_points
 from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.vessels import load_catalogue
 
@@ -141,6 +141,54 @@ def test_against_a_slow_obvious_rule(drawn):
             expected.add(f"{i:02d}")
     assert latest_keys(rows) == expected
     assert latest_keys(dict(reversed(rows.items()))) == expected
+
+
+def dated(*pictures):
+    """Manifest rows of places at minutes since some Monday morning, by key 0, 1, …; None is no time."""
+    start = datetime(2026, 11, 16, 9, tzinfo=UTC)
+    return {
+        str(i): ManifestRow(
+            f"{i}.tif", "V", "t-75", 1, field=place,
+            acquired_at=None if minute is None else (start + timedelta(minutes=minute)).isoformat(),
+        )
+        for i, (place, minute) in enumerate(pictures)
+    }  # fmt: skip
+
+
+def test_three_scans_are_three_time_points_the_earliest_first():
+    day = 24 * 60
+    rows = dated(("B", day + 5), ("A", 0), ("A", day), ("B", 3), ("A", 2 * day), ("C", None))
+    assert time_points(rows) == ({"1", "3"}, {"0", "2"}, {"4"})  # who has no time has no place in time
+
+
+def test_a_pause_of_four_hours_is_none_and_a_longer_one_parts():
+    assert len(time_points(dated(("A", 0), ("A", 240)))) == 1
+    assert len(time_points(dated(("A", 0), ("A", 241)))) == 2
+    assert len(time_points(dated(("A", 0), ("A", 200), ("A", 400), ("A", 600)))) == 1
+
+
+def test_without_any_time_all_fields_are_of_one_time_point():
+    assert time_points(dated(("A", None), ("B", None))) == ({"0", "1"},)
+    assert time_points({}) == ()
+
+
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.none() | st.integers(0, 3000)), max_size=20))
+def test_time_points_part_all_dated_fields_by_pauses(drawn):
+    rows = dated(*drawn)
+    points = time_points(rows)
+    minutes = {str(i): minute for i, (_, minute) in enumerate(drawn)}
+    timed = {key for key, minute in minutes.items() if minute is not None}
+    assert sorted(key for point in points for key in point) == sorted(timed or rows)
+    if timed:
+        assert latest_keys(rows) - (rows.keys() - timed) <= points[-1]
+        spans = [sorted(minutes[key] for key in point) for point in points]
+        assert all(b[0] - a[-1] > 60 * GAP_H for a, b in pairwise(spans))
+        assert all(later - earlier <= 60 * GAP_H for span in spans for earlier, later in pairwise(span))
+
+
+def test_the_earlier_picture_of_a_place_is_the_last_one_before():
+    rows = dated(("A", 0), ("A", 1440), ("B", 5), ("A", 2880), ("B", None))
+    assert earlier_keys(rows) == {"1": "0", "3": "1"}
 
 
 @pytest.fixture(scope="module")

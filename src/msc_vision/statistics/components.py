@@ -76,7 +76,7 @@ def variance_components(values: Sequence[float], layers: Sequence[int], vessels:
     data = _nested(values, layers, vessels)
     n_vessels, n_layers = int(data.vessel[-1]) + 1, data.means.size
     has_field, has_layer, has_vessel = data.freedom > 0, n_layers > n_vessels, n_vessels > 1
-    unit = float(np.std(values)) or 1.0
+    unit = float(np.std(sorted(values))) or 1.0
     free = np.array([has_field, has_layer, has_vessel])
     start = unit * np.where(free, 0.6, 0.0)
     spreads = _fit(data, start, free, unit) if free.any() and np.std(values) > 0 else np.zeros(3)
@@ -122,25 +122,27 @@ def _fit(data: _Nested, start: FloatArray, free: NDArray[np.bool_], unit: float)
 
 
 def _minus_log_likelihood(data: _Nested, spreads: FloatArray) -> float:
-    field, layer, vessel = spreads**2
+    field, _, vessel = spreads**2
+    precision, sums, centre, weight = _weights(data, spreads)
     total = data.freedom * math.log(field) + data.within / field if data.freedom else 0.0
-    precision = 1 / (layer + field / data.counts)
-    sums = [data.per_vessel(precision * data.means**power) for power in (0, 1, 2)]
-    shrink = vessel / (1 + vessel * sums[0])
-    total += float(np.log1p(vessel * sums[0]).sum() - np.log(precision).sum())
-    weight = float((sums[0] - shrink * sums[0] ** 2).sum())
-    weighted = float((sums[1] - shrink * sums[0] * sums[1]).sum())
-    square = float((sums[2] - shrink * sums[1] ** 2).sum())
-    return 0.5 * (total + square - weighted**2 / weight + math.log(weight))
+    total += float(np.log1p(vessel * sums).sum() - np.log(precision).sum()) + math.log(float(weight.sum()))
+    misfit = float(precision @ (data.means - centre[data.vessel]) ** 2)
+    misfit += float(weight @ (centre - weight @ centre / weight.sum()) ** 2)
+    return 0.5 * (total + misfit)
 
 
 def _mean(data: _Nested, spreads: FloatArray) -> tuple[float, float]:
-    field, layer, vessel = np.maximum(spreads, (1e-9, 0.0, 0.0)) ** 2
-    precision = 1 / (layer + field / data.counts)
-    sums = data.per_vessel(precision)
-    weight = 1 / (vessel + 1 / sums)
+    _, _, centre, weight = _weights(data, np.maximum(spreads, (1e-9, 0.0, 0.0)))
     error = 1 / math.sqrt(float(weight.sum())) if spreads.any() else 0.0
-    return float(weight @ (data.per_vessel(precision * data.means) / sums) / weight.sum()), error
+    return float(weight @ centre / weight.sum()), error
+
+
+def _weights(data: _Nested, spreads: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return the precision of each layer in its vessel, their sums, and the mean and weight of each vessel."""
+    field, layer, vessel = spreads**2
+    precision = np.asarray(1 / (layer + field / data.counts))
+    sums = data.per_vessel(precision)
+    return precision, sums, data.per_vessel(precision * data.means) / sums, 1 / (vessel + 1 / sums)
 
 
 def _words(has_field: bool, has_layer: bool, has_vessel: bool) -> str:

@@ -35,11 +35,13 @@ class LayerStudy(BaseModel):
             raise ValueError("offsets have to add up to 0")
         return self
 
-    def refusal_of_type(self, vessel_type: str) -> str | None:
-        """Return why this study does not hold for a vessel type, None where it does."""
-        if vessel_type == self.vessel_type:
-            return None
-        return f"the layer study is of {self.vessel_type}, this vessel is a {vessel_type}"
+    def refusal_of_type(self, vessel_type: str, n_layers: int) -> str | None:
+        """Return why this study does not hold for a vessel type of so many layers, None where it does."""
+        if vessel_type != self.vessel_type:
+            return f"the layer study is of {self.vessel_type}, this vessel is a {vessel_type}"
+        if n_layers != len(self.offsets):
+            return f"the layer study has {len(self.offsets)} offsets, a {vessel_type} has {n_layers} layers"
+        return None
 
     def refusal_of_site(self, site: str | None) -> str | None:
         """Return why this study does not hold at a site, None where it does."""

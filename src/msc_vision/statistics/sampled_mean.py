@@ -30,6 +30,8 @@ MOST_APART = 200
 """More fields of a layer than these are taken in blocks."""
 _BLOCKS = 12
 _FINE, _COARSE, _SHIFTS = 13, 12, 4
+_ROUNDING = 1e-12
+"""Values that differ by less than this, in their unit or as a share of their size, differ by the rounding of floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,11 @@ def simple_mean(values: FloatArray, weights: FloatArray) -> SampledMean:
         At least two; weights above zero.
     """
     shares = weights / weights.sum()
-    mean = float(shares @ values)
+    low, high = float(values.min()), float(values.max())
+    mean = min(max(float(shares @ values), low), high)
     n = values.size
-    if np.ptp(values) == 0:
-        return SampledMean(float(values[0]), 0.0, n - 1.0, float(n))
+    if high - low <= _ROUNDING * max(1.0, abs(low), abs(high)):
+        return SampledMean(mean, 0.0, n - 1.0, float(n))
     variance = float((shares**2) @ (values - mean) ** 2) * n / (n - 1)
     return SampledMean(mean, math.sqrt(variance), n - 1.0, float(n))
 

@@ -272,7 +272,8 @@ def _farthest(layer: int, places: FloatArray, n_more: int) -> tuple[Place, ...]:
     Beyond that box nobody knows where the walls are.
     """
     low, high = places.min(axis=0), places.max(axis=0)
-    steps = (np.arange(_LATTICE) + 0.5) / _LATTICE
+    n_steps = max(_LATTICE, math.ceil(2 * math.sqrt(n_more)))  # so that no place has to serve twice
+    steps = (np.arange(n_steps) + 0.5) / n_steps
     y, x = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]), indexing="ij")
     lattice = np.column_stack((y.ravel(), x.ravel()))
     nearest, _ = KDTree(places).query(lattice)

@@ -33,7 +33,8 @@ _DECIMALS = 6
 class VesselEstimate:
     """What is known of one vessel; all its layers are listed in ``layers``.
 
-    ``confluency_percent`` is that of the whole culture area: the measured layers, and the others as they are inferred.
+    ``confluency_percent`` is that of the whole culture area: the measured layers, and the others as they are inferred;
+    a measured layer whose fields give no interval counts as inferred (``interval_note`` names it).
     It is None where nothing can be said of the others (``interval_note`` says why); ``measured_confluency_percent`` is
     then still the mean of the measured layers, by culture area, which tells nothing of the vessel.
     ``confluency_interval`` (95 %) holds what fields, layers and method leave open.
@@ -213,11 +214,12 @@ def _estimate_vessel(
     n_earlier = sum(one.n_fields_earlier for one in layers)
     window = settings.window_percent
     trend, trend_interval = _trend(measured)
+    whole = _whole(layers, draws)
     return VesselEstimate(
         vessel_id=layers[0].vessel_id,
         vessel_type=layers[0].vessel_type,
         n_layers=len(layers),
-        confluency_percent=_whole(layers),
+        confluency_percent=whole,
         measured_confluency_percent=weighted_mean(values, areas),
         sd_points=sample_sd(values),
         layer_sd_points=None if draws is None or draws.between is None else _rounded(100 * draws.between),
@@ -233,7 +235,7 @@ def _estimate_vessel(
         n_fields_earlier=n_earlier,
         acquired_from=min((one.acquired_from for one in layers if one.acquired_from is not None), default=None),
         acquired_to=max((one.acquired_to for one in layers if one.acquired_to is not None), default=None),
-        confluency_interval=None if draws is None else _vessel_interval(layers, draws),
+        confluency_interval=None if draws is None or whole is None else _vessel_interval(layers, draws, whole),
         interval_note=reason,
         window_percent=window,
         in_window_probability=None if draws is None else _rounded(float(_within(draws.vessel, window).mean())),
@@ -254,7 +256,9 @@ def _draws(layers: tuple[LayerEstimate, ...], study: LayerStudy | None) -> tuple
     """Return what all layers may be and how that was got, or None and why not."""
     means = tuple(found for one in layers if (found := _layer_mean(one)) is not None)
     numbers = tuple(one.layer for one in means)
-    refusal = None if study is None or len(means) == len(layers) else study.refusal_of_type(layers[0].vessel_type)
+    refusal = None
+    if study is not None and len(means) < len(layers):
+        refusal = study.refusal_of_type(layers[0].vessel_type, len(layers))
     used = None if refusal is not None else study
     reason = why_undetermined(numbers, len(layers), used)
     if reason is not None:
@@ -270,7 +274,9 @@ def _draws(layers: tuple[LayerEstimate, ...], study: LayerStudy | None) -> tuple
         zlib.crc32(layers[0].vessel_id.encode()),
     )
     note = f"95 %: {draws.basis}" + (f" ({used.source})" if used is not None and draws.basis == "layer study" else "")
-    return draws, f"{note}, and a method error of {method_error:.3g} points at half cover"
+    silent = layer_ranges(one.layer for one in layers if one.state in MEASURED and one.layer not in numbers)
+    tail = f"; inferred too, for want of an interval: layers {silent}" if silent else ""
+    return draws, f"{note}, and a method error of {method_error:.3g} points at half cover{tail}"
 
 
 def _why_no_layer(layers: Sequence[LayerEstimate], means: Sequence[LayerMean]) -> str:
@@ -315,15 +321,28 @@ def _inferred(layer: LayerEstimate, values: FloatArray, basis: Basis, window: tu
     )
 
 
-def _whole(layers: Sequence[LayerEstimate]) -> float | None:
+def _whole(layers: Sequence[LayerEstimate], draws: StackDraws | None) -> float | None:
     """Return the mean of all layers by culture area; None as long as one of them is unknown."""
-    values = [one.confluency_percent for one in layers if one.confluency_percent is not None]
+    values = [value for one in layers if (value := _representative(one, draws)) is not None]
     return weighted_mean(values, [one.culture_area_cm2 for one in layers]) if len(values) == len(layers) else None
 
 
-def _vessel_interval(layers: Sequence[LayerEstimate], draws: StackDraws) -> tuple[float, float] | None:
+def _representative(layer: LayerEstimate, draws: StackDraws | None) -> float | None:
+    """Return what a layer counts for in its vessel: as inferred if its fields do not speak for it."""
+    if draws is None or layer.confluency_interval is not None:
+        return layer.confluency_percent
+    return _rounded(float(draws.values[:, layer.layer - 1].mean()))
+
+
+def _vessel_interval(layers: Sequence[LayerEstimate], draws: StackDraws, mean: float) -> tuple[float, float] | None:
     """Return the interval of the vessel; that of its one layer if it has but one."""
-    return layers[0].confluency_interval if len(layers) == 1 else _rounded_pair(interval(draws.vessel))
+    return layers[0].confluency_interval if len(layers) == 1 else _interval_around(mean, draws.vessel)
+
+
+def _interval_around(mean: float, draws: FloatArray) -> tuple[float, float]:
+    """Return the interval, up to the mean at the least: draws that are mirrored at 0 or 100 % never come back to it."""
+    low, high = _rounded_pair(interval(draws))
+    return min(low, mean), max(high, mean)
 
 
 def _within(values: FloatArray, window: tuple[float, float]) -> NDArray[np.bool_]:
@@ -382,11 +401,12 @@ def _estimate_batch(name: str, vessels: Sequence[VesselEstimate], study: LayerSt
     unknown = [one.vessel_id for one in vessels if one.confluency_percent is None]
     drawn = [_draws(one.layers, study)[0] for one in vessels]
     values = [one.confluency_percent for one in vessels if one.confluency_percent is not None]
+    mean = None if unknown else weighted_mean(values, areas)
     found = None
-    if all(one is not None for one in drawn) and not unknown:
+    if all(one is not None for one in drawn) and mean is not None:
         weights = np.array(areas) / math.fsum(areas)
         together = sum(weight * one.vessel for weight, one in zip(weights, drawn, strict=True) if one is not None)
-        found = _rounded_pair(interval(np.asarray(together)))
+        found = _interval_around(mean, np.asarray(together))
     how = f"{counted(len(vessels), 'vessel')} weighted by culture area."
     if unknown:
         how = f"Undetermined: nothing is known of {', '.join(unknown)} as a whole."
@@ -396,7 +416,7 @@ def _estimate_batch(name: str, vessels: Sequence[VesselEstimate], study: LayerSt
         batch=name,
         vessel_ids=tuple(one.vessel_id for one in vessels),
         culture_area_cm2=math.fsum(areas),
-        confluency_percent=None if unknown else weighted_mean(values, areas),
+        confluency_percent=mean,
         sd_points=sample_sd(values),
         confluency_interval=found,
         how=how,
