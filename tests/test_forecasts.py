@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run):
-    return {one.vessel_id: one for one in forecast_runs([run], CATALOGUE, ForecastRequest())}
+    return {one.vessel_id: one for one in forecast_runs([run], CATALOGUE, ForecastRequest(method_error_points=5.0))}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_a_forecast_is_that_of_its_time_points(course):
     """Built by hand from the same scans: the same hours, to the last bit."""
     series = series_of_scans([scan.scan() for scan in course.scans])
     window = fit_growth(series, placeholder_prior()).misread_by(5.0).window(70, 90)
-    assert forecast_course(course, ForecastRequest()).window == window
+    assert forecast_course(course, ForecastRequest(method_error_points=5.0)).window == window
 
 
 def test_a_stack_seen_in_part_is_forecast_for_its_measured_layers_only(found):

@@ -294,7 +294,11 @@ def test_layers_in_words(layers, words):
 
 
 def layer_of(fields, **changes):
-    return layer_estimates(fields, CATALOGUE, settings=SamplingSettings(**changes))[0]
+    return layer_estimates(
+        fields,
+        CATALOGUE,
+        settings=SamplingSettings(**({"method_error_points": 5.0, "flagged_error_points": 25.0} | changes)),
+    )[0]
 
 
 def test_nine_fields_over_the_layer_give_an_interval():

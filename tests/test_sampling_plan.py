@@ -177,7 +177,7 @@ def test_without_the_spread_of_layers_nothing_is_said_of_the_vessel():
 
 def more(error=4.0, freedom=8.0, goal=5.0, places=GRID_9):
     at = None if places is None else np.array(places)
-    return more_fields(1, at, SIDES, error, freedom, goal, "its note")
+    return more_fields(1, at, error, freedom, goal, "its note")
 
 
 def test_a_goal_that_is_reached_needs_no_more():

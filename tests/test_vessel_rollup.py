@@ -14,7 +14,7 @@ from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, vessel_estimates
 from sampling_cases import CATALOGUE, around, grid, placed, spread_layer, study
 
-DEFAULT = SamplingSettings()
+DEFAULT = SamplingSettings(method_error_points=5.0, flagged_error_points=25.0)
 NO_METHOD_ERROR = SamplingSettings(method_error_points=0.0, flagged_error_points=0.0)
 EXACT = 0.001
 """Intervals are quantiles of draws, rounded."""
@@ -251,9 +251,9 @@ def test_the_order_of_fields_and_layers_does_not_show(random, seed):
     fields = stack({1: rng.uniform(5, 95), 6: rng.uniform(5, 95), 12: rng.uniform(5, 95)})
     one = estimate(fields)
     random.shuffle(fields)
-    layers = list(layer_estimates(fields, CATALOGUE))
+    layers = list(layer_estimates(fields, CATALOGUE, settings=DEFAULT))
     random.shuffle(layers)
-    assert vessel_estimates(layers, CATALOGUE) == (one,)
+    assert vessel_estimates(layers, CATALOGUE, settings=DEFAULT) == (one,)
 
 
 @settings(max_examples=10, deadline=None)
@@ -283,8 +283,8 @@ def test_a_field_on_one_layer_changes_nothing_about_another():
 
 def test_a_vessel_is_the_same_whatever_else_was_imaged():
     mine, others = stack({1: 60.0, 6: 70.0, 12: 80.0}), stack({1: 10.0, 2: 20.0}, vessel="B")
-    layers = layer_estimates([*others, *mine], CATALOGUE)
-    assert vessel_estimates(layers, CATALOGUE)[1] == estimate(mine)
+    layers = layer_estimates([*others, *mine], CATALOGUE, settings=DEFAULT)
+    assert vessel_estimates(layers, CATALOGUE, settings=DEFAULT)[1] == estimate(mine)
 
 
 def test_more_fields_of_the_same_kind_never_widen():
