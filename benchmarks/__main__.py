@@ -46,6 +46,7 @@ PARTS: Mapping[str, Part] = {
     "findings": Part("findings", MORPHOLOGY),
     "method-error": Part("method_error", SAMPLING),
     "sampling": Part("sampling", SAMPLING),
+    "rollup-speed": Part("sampling_speed", SAMPLING),
     "growth": Part("growth", GROWTH),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }

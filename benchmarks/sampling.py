@@ -1,8 +1,7 @@
-"""Coverage and width of the intervals of layers, vessels and unseen layers; and the speed of the roll-up."""
+"""Coverage and width of the intervals of layers, vessels and unseen layers."""
 
 import math
 import multiprocessing
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -139,13 +138,12 @@ def vessel_cases() -> list[VesselCase]:
 
 
 def measure(setup: Setup) -> Section:
-    """Simulate, count and time."""
+    """Simulate and count."""
     n_layers, n_vessels = (10, 4) if setup.is_trial else (N_LAYERS_DRAWN, N_VESSELS_DRAWN)
     layers, vessels = layer_cases(), vessel_cases()
     with ProcessPoolExecutor(available_cores(), multiprocessing.get_context("spawn")) as pool:
         of_layers = list(pool.map(partial(try_layers, n=n_layers), layers, range(len(layers))))
         of_vessels = list(pool.map(partial(try_vessels, n=n_vessels), vessels, range(len(vessels))))
-    seconds = rollup_seconds(1_000 if setup.is_trial else 10_000)
     rows = [_layer_row(case, found, n_layers) for case, found in zip(layers, of_layers, strict=True)]
     stack_rows = [_vessel_row(case, found, n_vessels) for case, found in zip(vessels, of_vessels, strict=True)]
     figures = (
@@ -156,7 +154,6 @@ def measure(setup: Setup) -> Section:
         _widest("layers", of_layers, n_layers),
         _widest("vessels", [one for one in of_vessels if one["naive"].hits], n_vessels),
         _patches(),
-        at_most("10,000 fields rolled up, s", round(seconds, 2), 2.0),
     )
     heads = ("layer", "places", "with method error", "sampling alone", "naive t", "bootstrap", "width", "over naive t")
     stack_heads = (
@@ -255,11 +252,11 @@ def _interval(
     values: FloatArray, y: IntArray, x: IntArray, catalogue: Catalogue, method_error: float
 ) -> tuple[float, float] | None:
     settings = SamplingSettings(method_error_points=method_error, flagged_error_points=method_error)
-    layers = layer_estimates(_fields(values, y, x, "hyperstack-12", 1), catalogue, settings=settings)
+    layers = layer_estimates(placed_fields(values, y, x, "hyperstack-12", 1), catalogue, settings=settings)
     return layers[0].confluency_interval
 
 
-def _fields(values: FloatArray, y: IntArray, x: IntArray, vessel_type: str, layer: int) -> list[ScoredField]:
+def placed_fields(values: FloatArray, y: IntArray, x: IntArray, vessel_type: str, layer: int) -> list[ScoredField]:
     """Return fields as a run holds them."""
     step_um = SIDES_MM[vessel_type] * 1000 / SIDE
     found = []
@@ -328,7 +325,7 @@ def _vessel(
         surface = draw_layer(rng, float(truths[layer - 1]), LayerKind())
         truths[layer - 1] = surface.mean()
         y, x = grid_places(rng, 3)
-        fields += _fields(misread(surface[y, x], bias), y, x, _type_of(case), layer)
+        fields += placed_fields(misread(surface[y, x], bias), y, x, _type_of(case), layer)
     settings = SamplingSettings(method_error_points=method_error, flagged_error_points=method_error)
     layers = layer_estimates(fields, catalogue, settings=settings)
     (estimate,) = vessel_estimates(layers, catalogue, settings=settings, study=study)
@@ -350,24 +347,3 @@ def _hit(interval: tuple[float, float], truth: float) -> tuple[float, float]:
 
 def _layer_hit(layer: LayerEstimate, truths: FloatArray) -> tuple[float, float]:
     return _hit(layer.confluency_interval or (math.nan, math.nan), float(truths[layer.layer - 1]))
-
-
-# --- speed -----------------------------------------------------------------------------------------------------------
-
-
-def rollup_seconds(n_fields: int) -> float:
-    """Return how long it takes to roll up vessels of 36 layers with 25 fields each."""
-    rng = np.random.default_rng(SEED)
-    catalogue = load_catalogue()
-    fields: list[ScoredField] = []
-    for vessel in range(math.ceil(n_fields / 900)):
-        for layer in range(1, 37):
-            y, x = grid_places(rng, 5)
-            for one in _fields(draw_layer(rng, 70, LayerKind())[y, x], y, x, "hyperstack-36", layer):
-                name = f"V{vessel:02d}"
-                row = replace(one.row, vessel_id=name, path=f"{name}-{one.row.path}")
-                fields.append(ScoredField(row, replace(one.score, key=f"{name}-{one.score.key}")))
-    start = time.perf_counter()
-    layers = layer_estimates(fields[:n_fields], catalogue)
-    vessel_estimates(layers, catalogue)
-    return time.perf_counter() - start
