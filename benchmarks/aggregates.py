@@ -47,8 +47,8 @@ right if it and a connected part of the truth overlap by half of their union; pa
 µm are not asked for. Where aggregates were drawn upon each other they are one part of the truth. {n_touching} parts lie
 within {joined:g} µm of another, so that hardly an eye parts them: they are asked for one by one, and "touching as one"
 counts them the other way. The weights of the evidence were fitted to other fields of the same simulator, and to 19 real
-pictures of T98G without aggregates; limits were chosen on other fields again (seeds 9001 to 9004). {n_refused} fields were
-refused."""
+pictures of T98G without aggregates; limits were chosen on other fields again (seeds 9001 to 9004). {n_refused} fields
+were refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -330,6 +330,25 @@ def test_tiles_change_nothing(tile_px: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert tiled[2] == whole[2]
 
 
+@pytest.mark.usefixtures("believed")
+def test_tiles_do_not_change_where_necks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregates, "LARGEST_OUTLINE_UM", 300.0)
+    monkeypatch.setattr(f"{__name__}.SURROUNDINGS_UM", SURROUNDINGS_UM - LARGEST_OUTLINE_UM + 300.0)
+    shape = (1150, 1001)
+    scale = FieldScale(shape, shape, 1, 1.3, 1.3)
+    mask, evidence = many_balls(np.random.default_rng(6), shape, 40 / 1.3)
+    maps = np.zeros((6, *shape), np.uint8)
+    maps[4] = np.where(mask > 0, np.maximum(evidence, 129), 0)
+    field = np.full(shape, 6000, np.uint16), maps, np.ones(shape, np.uint8)
+    wanted = AggregateSettings(mean_evidence_from=0, neck_dip=10, neck_share=0.8)
+    whole = find_aggregates(*field, scale, wanted)
+    uncut = find_aggregates(*field, scale, wanted.model_copy(update={"neck_share": 0.0}))
+    assert len(whole[0]) > len(uncut[0])
+    tiled = in_tiles(field, 401, scale, wanted)
+    np.testing.assert_array_equal(tiled[1], whole[1])
+    np.testing.assert_array_equal(tiled[0]["solidity"], whole[0]["solidity"])
+
+
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
