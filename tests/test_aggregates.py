@@ -27,6 +27,7 @@ from msc_vision.findings.aggregates import (
     measure_aggregates,
     summarise_aggregates,
 )
+from msc_vision.findings.necks import NECK_REACH_UM, cut_necks, neck_grid_px
 from msc_vision.findings.outline import outline_figures
 from msc_vision.records import Region
 
@@ -181,6 +182,92 @@ def test_an_unseen_field_has_no_figures() -> None:
     assert math.isnan(summary.aggregate_area_percent)
 
 
+# --- aggregates that touch --------------------------------------------------------------------------------------------
+
+
+def touching(between: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return two balls of 120 µm, 12 µm apart, and so much evidence on a bridge of 30 µm between them: ``O=O``."""
+    shape = (200, 240)
+    balls = disc(shape, 100, 80, 30) | disc(shape, 100, 146, 30)
+    bridge = np.zeros(shape, np.bool_)
+    bridge[93:108, 80:146] = True
+    working, maps, judged = drawn(balls | bridge)
+    maps[4][bridge & ~balls] = between
+    return working, maps, judged
+
+
+@pytest.mark.usefixtures("believed")
+def test_two_balls_that_touch_are_two() -> None:
+    field = touching(140)
+    table, labels, _ = find_aggregates(*field, scale_of(field[0].shape), SETTINGS)
+    assert table["equivalent_diameter_um"] == pytest.approx([120, 120], rel=0.06)
+    assert table["solidity"].min() > 0.93
+    assert labels[100, 80] != labels[100, 146]
+
+
+@pytest.mark.usefixtures("believed")
+def test_a_neck_that_is_as_surely_an_aggregate_as_its_ends_is_left_whole() -> None:
+    field = touching(220)
+    assert len(find_aggregates(*field, scale_of(field[0].shape), SETTINGS)[0]) == 1
+
+
+@pytest.mark.usefixtures("believed")
+def test_a_waist_that_is_wide_is_left_whole() -> None:
+    """Two balls drawn over each other, the evidence low where they meet: one lobed aggregate."""
+    shape = (200, 240)
+    mask = disc(shape, 100, 80, 30) | disc(shape, 100, 125, 30)
+    working, maps, judged = drawn(mask)
+    maps[4][:, 100:106][mask[:, 100:106]] = 130
+    assert len(find_aggregates(working, maps, judged, scale_of(shape), SETTINGS)[0]) == 1
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.floats(10, 50), st.floats(1, 4), st.floats(0, math.pi), st.integers(0, 1000))
+def test_what_is_convex_has_no_neck(short: float, ratio: float, angle: float, seed: int) -> None:
+    rows, columns = np.mgrid[-130:131, -130:131]
+    along = columns * math.cos(angle) + rows * math.sin(angle)
+    across = rows * math.cos(angle) - columns * math.sin(angle)
+    mask = ((along / min(short * ratio, 125)) ** 2 + (across / short) ** 2 <= 1).astype(np.uint8)
+    evidence = np.random.default_rng(seed).integers(0, 256, mask.shape).astype(np.uint8)
+    np.testing.assert_array_equal(cut_necks(mask, evidence, UM, 0.8, 0.0), mask)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.9, 1.3, 2.0]))
+def test_a_cut_takes_little_and_only_parts_what_was_one(seed: int, working_um: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask, evidence = many_balls(rng, (400, 400), 40 / working_um)
+    cut = cut_necks(mask, evidence, working_um, 0.8, 0.0)
+    assert not (cut > mask).any()
+    n_before = cv2.connectedComponents(mask, connectivity=8)[0]
+    n_after = cv2.connectedComponents(cut, connectivity=8)[0]
+    assert n_after >= n_before
+    assert (mask > cut).sum() <= 0.1 * mask.sum()
+
+
+@pytest.mark.parametrize("working_um", [1.3, 2.0])
+def test_a_window_is_cut_as_the_whole_is(working_um: float) -> None:
+    mask, evidence = many_balls(np.random.default_rng(4), (1200, 1100), 40 / working_um)
+    whole = cut_necks(mask, evidence, working_um, 0.8, 0.0)
+    assert (whole < mask).sum() > 100
+    reach, grid = math.ceil(NECK_REACH_UM / working_um), neck_grid_px(working_um)
+    y0, x0 = 3 * grid, 5 * grid
+    window = cut_necks(mask[y0:900, x0:1001], evidence[y0:900, x0:1001], working_um, 0.8, 0.0)
+    inner = window[reach:-reach, reach:-reach]
+    np.testing.assert_array_equal(inner, whole[y0 + reach : 900 - reach, x0 + reach : 1001 - reach])
+
+
+def many_balls(
+    rng: np.random.Generator, shape: tuple[int, int], radius: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return balls that touch here and there, and evidence that dips at their rims."""
+    mask = np.zeros(shape, np.bool_)
+    for _ in range(round(0.5 * shape[0] * shape[1] / radius**2 / math.pi)):
+        mask |= disc(shape, rng.uniform(0, shape[0]), rng.uniform(0, shape[1]), rng.uniform(0.5, 1) * radius)
+    depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    return mask.astype(np.uint8), np.minimum(depth * 255 / radius, 255).astype(np.uint8)
+
+
 # --- tiles -----------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +328,25 @@ def test_tiles_change_nothing(tile_px: int, monkeypatch: pytest.MonkeyPatch) -> 
         np.testing.assert_array_equal(tiled[0][name], whole[0][name], err_msg=name)
     np.testing.assert_array_equal(tiled[1], whole[1])
     assert tiled[2] == whole[2]
+
+
+@pytest.mark.usefixtures("believed")
+def test_tiles_do_not_change_where_necks_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregates, "LARGEST_OUTLINE_UM", 300.0)
+    monkeypatch.setattr(f"{__name__}.SURROUNDINGS_UM", SURROUNDINGS_UM - LARGEST_OUTLINE_UM + 300.0)
+    shape = (1150, 1001)
+    scale = FieldScale(shape, shape, 1, 1.3, 1.3)
+    mask, evidence = many_balls(np.random.default_rng(6), shape, 40 / 1.3)
+    maps = np.zeros((6, *shape), np.uint8)
+    maps[4] = np.where(mask > 0, np.maximum(evidence, 129), 0)
+    field = np.full(shape, 6000, np.uint16), maps, np.ones(shape, np.uint8)
+    wanted = AggregateSettings(mean_evidence_from=0, neck_dip=10, neck_share=0.8)
+    whole = find_aggregates(*field, scale, wanted)
+    uncut = find_aggregates(*field, scale, wanted.model_copy(update={"neck_share": 0.0}))
+    assert len(whole[0]) > len(uncut[0])
+    tiled = in_tiles(field, 401, scale, wanted)
+    np.testing.assert_array_equal(tiled[1], whole[1])
+    np.testing.assert_array_equal(tiled[0]["solidity"], whole[0]["solidity"])
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from msc_vision.findings.aggregate_evidence import (
     places_side_px,
     weigh,
 )
+from msc_vision.findings.necks import LARGEST_SHARE, NECK_REACH_UM, cut_necks, neck_grid_px
 from msc_vision.findings.outline import ellipse_window, outline_figures
 from msc_vision.morphology.feature import Feature
 from msc_vision.records import Region
@@ -57,7 +58,7 @@ smallest and -1 without a pixel size. What needs the whole outline is NaN for an
 
 LARGEST_OUTLINE_UM = 800.0
 """Height and width up to which an outline is measured: so far around its first pixel it has to be known."""
-MASK_REACH_UM = REACH_UM + 85.0
+MASK_REACH_UM = REACH_UM + 85.0 + NECK_REACH_UM
 """How far around a pixel the field must be known to say whether it belongs to an aggregate."""
 _RING_UM = 15.0
 SURROUNDINGS_UM = MASK_REACH_UM + LARGEST_OUTLINE_UM + 2 * _RING_UM
@@ -72,10 +73,16 @@ class AggregateSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    evidence_from: int = Field(0, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
-    mean_evidence_from: float = Field(40.0, ge=-127, le=127, description="of an aggregate, on average")
+    evidence_from: int = Field(-12, ge=-127, le=127, description="of a pixel; 16 is 1 in the logarithm of the odds")
+    mean_evidence_from: float = Field(36.0, ge=-127, le=127, description="of an aggregate, on average")
     close_um: float = Field(10.0, ge=0, le=40, description="gaps narrower than this are closed")
-    open_um: float = Field(32.0, ge=0, le=40, description="necks and bumps narrower than this are cut")
+    open_um: float = Field(24.0, ge=0, le=40, description="threads and bumps narrower than this are cut off")
+    neck_share: float = Field(
+        0.5, ge=0, le=LARGEST_SHARE, description="of the width of both parts, below which a neck parts two aggregates"
+    )
+    neck_dip: float = Field(
+        80.0, ge=0, le=255, description="so much less evidence lies on such a neck than in either part"
+    )
     smallest_diameter_um: float = Field(
         40.0, gt=0, description="smaller ones are not told from a pair of rounded cells; placeholder"
     )
@@ -258,7 +265,28 @@ def aggregate_mask(
         for operation, width in zip((cv2.MORPH_CLOSE, cv2.MORPH_OPEN), widths, strict=True):
             part = cv2.morphologyEx(part, operation, ellipse_window(width)).astype(np.uint8)
         mask[crop] = part
+        _cut_apart(mask, evidence, view.around, scale, settings)
     return mask, evidence
+
+
+def _cut_apart(
+    mask: NDArray[np.uint8],
+    evidence: NDArray[np.uint8],
+    around: Region,
+    scale: FieldScale,
+    settings: AggregateSettings,
+) -> None:
+    """Part aggregates that touch, in place."""
+    box = _box(mask, 2)
+    if box is None:
+        return
+    side = neck_grid_px(scale.working_um)
+    first = [
+        (start + place.start) // side * side - start for start, place in zip((around.y0, around.x0), box, strict=True)
+    ]
+    rows, columns = (start if start >= 0 else start + side for start in first)
+    crop = slice(rows, box[0].stop), slice(columns, box[1].stop)
+    mask[crop] = cut_necks(mask[crop], evidence[crop], scale.working_um, settings.neck_share, settings.neck_dip)
 
 
 def _box(mask: NDArray[np.uint8], wider_px: int = 0) -> tuple[slice, slice] | None:
