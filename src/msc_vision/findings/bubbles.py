@@ -58,9 +58,7 @@ class _Circle:
     radius: float
 
 
-def find_bubbles(
-    grey: NDArray[np.uint16], place_um: float, settings: BubbleSettings | None = None
-) -> NDArray[np.void]:
+def find_bubbles(grey: NDArray[np.uint16], place_um: float, settings: BubbleSettings | None = None) -> NDArray[np.void]:
     """Return the bubbles whose middle lies in the field: rows of `BUBBLE_COLUMNS`, the plainest first.
 
     Parameters
@@ -115,9 +113,7 @@ def _edges(contrast: FloatArray, limits: BubbleSettings) -> _Edges:
     return _Edges(y.astype(np.float32), x.astype(np.float32), up_y, up_x)
 
 
-def _candidates(
-    edges: _Edges, shape: tuple[int, ...], place_um: float, limits: BubbleSettings
-) -> Iterator[_Circle]:
+def _candidates(edges: _Edges, shape: tuple[int, ...], place_um: float, limits: BubbleSettings) -> Iterator[_Circle]:
     """Yield circles that many edges point to or away from, those with most votes first."""
     low, high = limits.radius_um[0] / place_um, min(limits.radius_um[1] / place_um, 0.6 * max(shape))
     n = max(0, math.floor(math.log(max(high / low, 1)) / math.log(_STEP)) + 1)
@@ -126,9 +122,7 @@ def _candidates(
         yield circle
 
 
-def _voted(
-    edges: _Edges, shape: tuple[int, ...], radius: float, least: float
-) -> Iterator[tuple[float, _Circle]]:
+def _voted(edges: _Edges, shape: tuple[int, ...], radius: float, least: float) -> Iterator[tuple[float, _Circle]]:
     step = max(1.0, _BIN * radius)
     height, width = int(shape[0] / step) + 1, int(shape[1] / step) + 1
     votes = np.zeros(height * width, np.int64)
@@ -177,9 +171,7 @@ def _is_sound(circle: _Circle, shape: tuple[int, ...], place_um: float, limits: 
 
 
 def _is_known(circle: _Circle, kept: Sequence[_Circle]) -> bool:
-    return any(
-        math.hypot(circle.y - other.y, circle.x - other.x) < max(circle.radius, other.radius) for other in kept
-    )
+    return any(math.hypot(circle.y - other.y, circle.x - other.x) < max(circle.radius, other.radius) for other in kept)
 
 
 def _rim_depth(contrast: FloatArray, circle: _Circle) -> FloatArray:

@@ -17,8 +17,6 @@ from msc_vision.records import Region
 _PLACE_UM = 5.0
 _LARGEST = 64  # tiles begin at multiples of 1024 working pixels, and end where the field does
 
-__all__ = ["CoarseView", "join_views", "place_side_px", "places"]
-
 
 @dataclass(frozen=True, slots=True)
 class CoarseView:
@@ -51,6 +49,32 @@ def place_side_px(working_um: float) -> int:
         Side of a working pixel.
     """
     return min(1 << max(0, round(math.log2(_PLACE_UM / working_um))), _LARGEST)
+
+
+def coarse_view(
+    working: NDArray[np.uint16],
+    labels: NDArray[np.int32],
+    judged: NDArray[np.uint8],
+    thin_bright: NDArray[np.bool_],
+    working_um: float,
+) -> CoarseView:
+    """Return a tile in places; all arrays cover it alone.
+
+    Parameters
+    ----------
+    working : (Y, X) uint16 array
+    labels : (Y, X) int32 array
+        Cells, 0 on bare surface.
+    judged : (Y, X) uint8 array
+        0 or 1.
+    thin_bright : (Y, X) bool array
+        Of `msc_vision.findings.bright_lines.thin_bright`.
+    working_um : float
+        Side of a working pixel.
+    """
+    side = place_side_px(working_um)
+    masks = ((mask.view(np.uint8) * np.uint8(255)) for mask in (labels > 0, judged, thin_bright))
+    return CoarseView(places(working, side).astype(np.uint16), *(places(mask, side).astype(np.uint8) for mask in masks))
 
 
 def join_views(

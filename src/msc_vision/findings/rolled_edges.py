@@ -1,4 +1,4 @@
-"""Layers that come off: the edge rolls up into a bright band between cells on one side and bare surface on the other."""
+"""Layers that come off: the edge rolls up into a bright band, with cells on one side and bare surface on the other."""
 
 import math
 from collections.abc import Iterator
