@@ -2,6 +2,7 @@
 
 Thin bright pixels are found in each tile and counted by place. Lines through the places of the whole field (a Hough
 transform) then also follow a scratch where it crosses cells, halos or other scratches.
+"""
 
 import math
 from collections.abc import Iterator
