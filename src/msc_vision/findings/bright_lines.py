@@ -22,8 +22,9 @@ _LEAST_PART = 0.4  # of the least length: bright specks that hang together less 
 _SAME = 0.5  # share of a line that lies on a plainer one, or on something known, and so is nothing new
 _BESIDE_PLACES = (-5, -4, -3, 3, 4, 5)
 _BROAD_PLACES = 7  # what lies so near to a line is the same line
-_TURN = math.pi / 360
-_N_LINES = 100  # that are followed; there are more only in a full layer of bright halos
+_TURN = math.pi / 180
+_N_PLAINEST = 400  # lines that are compared
+_N_LINES = 40  # that are followed; there are more only in a full layer of bright halos
 
 LINE_COLUMNS = np.dtype([(name, "<i4") for name in ("y0_px", "x0_px", "y1_px", "x1_px")] + [("length_um", "<f8")])
 """A row per line: its ends in places."""
@@ -116,7 +117,7 @@ def _directions(mask: NDArray[np.uint8], least: int) -> Iterator[tuple[float, fl
     """Yield lines as distance and angle, those with most places first; of lines that hardly differ only one."""
     lines = cv2.HoughLines(mask, 1, _TURN, least) if mask.any() else None
     told: list[tuple[float, float]] = []
-    for rho, theta in () if lines is None else lines.reshape(-1, 2).tolist():
+    for rho, theta in () if lines is None else lines[:_N_PLAINEST].reshape(-1, 2).tolist():
         if len(told) < _N_LINES and not any(_is_like(rho, theta, *other) for other in told):
             told.append((rho, theta))
             yield rho, theta
@@ -125,7 +126,7 @@ def _directions(mask: NDArray[np.uint8], least: int) -> Iterator[tuple[float, fl
 def _is_like(rho: float, theta: float, other_rho: float, other_theta: float) -> bool:
     if abs(theta - other_theta) > math.pi / 2:  # lines that lean to either side of the upright
         other_rho, other_theta = -other_rho, other_theta + math.copysign(math.pi, theta - other_theta)
-    return abs(theta - other_theta) <= 2 * _TURN and abs(rho - other_rho) <= 2
+    return abs(theta - other_theta) <= 1.5 * _TURN and abs(rho - other_rho) <= 2
 
 
 def _along(rho: float, theta: float, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -73,8 +74,9 @@ def coarse_view(
         Side of a working pixel.
     """
     side = place_side_px(working_um)
-    masks = ((mask.view(np.uint8) * np.uint8(255)) for mask in (labels > 0, judged, thin_bright))
-    return CoarseView(places(working, side).astype(np.uint16), *(places(mask, side).astype(np.uint8) for mask in masks))
+    masks = (cv2.compare(plane, 0, cv2.CMP_GT) for plane in (labels, judged, thin_bright.view(np.uint8)))
+    shares = [places(mask, side).astype(np.uint8) for mask in masks]
+    return CoarseView(places(working, side).astype(np.uint16), *shares)
 
 
 def join_views(
