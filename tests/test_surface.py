@@ -1,18 +1,22 @@
 """Flaws of the surface: straight lines are scratches, dark rings bubbles, bright bands at a bare gap rolled edges."""
 
 import math
+import re
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msc_vision.batch.field import FieldTask, score_field
+from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.findings.background import TileArea, background_reach_px, measure_background
 from msc_vision.findings.bright_lines import REACH_UM, BrightLineSettings, thin_bright
 from msc_vision.findings.coarse import coarse_view, join_views, place_side_px
 from msc_vision.findings.surface import SURFACE_FEATURES, SurfaceParts, surface_figures
-from msc_vision.records import Region
+from msc_vision.records import ManifestRow, Region
 from msc_vision.synth import FieldSettings, render_field
 
 PIXEL_UM = 1.3
@@ -228,3 +232,20 @@ def test_tiles_change_nothing() -> None:
 def test_tiles_begin_where_places_begin_and_lines_need_no_more_than_is_read_around(working_um: float) -> None:
     assert 1024 % place_side_px(working_um) == 0
     assert working_um * background_reach_px(working_um) >= REACH_UM
+
+
+def test_a_run_flags_the_field_and_says_where_the_bubble_lies(tmp_path) -> None:
+    """Two pixels of the image make one that is worked on; places are told in those of the image."""
+    plain = {"height_px": 800, "width_px": 800, "pixel_size_um": PIXEL_UM / 2, "confluency_percent": 20}
+    image = render_field(FieldSettings.model_validate(plain), 9).image
+    cv2.circle(image, (500, 300), 130, 4000, 40)
+    path = tmp_path / "bubble.tif"
+    tifffile.imwrite(path, image)
+    row = ManifestRow(path.name, "V1", "t-75", 1, pixel_size_um=PIXEL_UM / 2)
+    score = score_field(FieldTask("f", path, row, load_pipeline("default"), None, None))
+    assert "bubbles" in score.flags
+    assert score.findings["bubbles_per_mm2"] > 0
+    (note,) = (note for note in score.notes if note.startswith("A bubble"))
+    y0, y1, x0, x1 = map(int, re.findall(r"rows (\d+) to (\d+), columns (\d+) to (\d+)", note)[0])
+    assert ((y0 + y1) / 2, (x0 + x1) / 2) == pytest.approx((300, 500), abs=20)
+    assert y1 - y0 == pytest.approx(300, abs=50)
