@@ -44,6 +44,7 @@ PARTS: Mapping[str, Part] = {
     "looks": Part("looks", MORPHOLOGY),
     "aggregates": Part("aggregates", MORPHOLOGY),
     "findings": Part("findings", MORPHOLOGY),
+    "surface": Part("surface", MORPHOLOGY),
     "method-error": Part("method_error", SAMPLING),
     "sampling": Part("sampling", SAMPLING),
     "rollup-speed": Part("sampling_speed", SAMPLING),

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from culture_cases import culture_of, patchwork
+from msc_vision.synth import render_field
 from msc_vision.synth.contamination import ContaminationKind, contaminate
 from msc_vision.synth.image_settings import CameraSettings, ContaminationSettings, FaultSettings
 from msc_vision.synth.optics import photograph
@@ -18,6 +19,7 @@ SPOILING = {
     "plastic": 0.02,
     "layer_above": 0.2,
     "scratches": 6,
+    "bright_scratches": 6,
     "fibres": 2,
     "motion_um": 6,
     "seams": 1,
@@ -88,6 +90,42 @@ def test_a_meniscus_darkens_one_side_most():
     made = shoot(bare, faults=FaultSettings(meniscus=0.8)).image / 65535
     sides = [made[:20].mean(), made[-20:].mean(), made[:, :20].mean(), made[:, -20:].mean()]
     assert min(sides) < 0.6 * np.median(sides)
+
+
+# --- a layer that comes off ------------------------------------------------------------------------------------------
+
+
+def layer(seed=7, **faults):
+    plain = {"height_px": 500, "width_px": 500, "pixel_size_um": 1.3, "confluency_percent": 90, "faults": faults}
+    return render_field(FieldSettings.model_validate(plain), seed)
+
+
+def test_a_layer_that_comes_off_leaves_a_bare_gap_and_a_bright_thick_band():
+    whole, torn = layer(), layer(detaching_um=100)
+    roll = (torn.aggregates > 0) & (whole.aggregates == 0)
+    gap = whole.foreground & ~torn.foreground
+    assert roll.mean() > 0.05
+    assert gap.mean() > 0.05
+    assert torn.image[roll].mean() > 1.15 * torn.image[gap].mean()
+    assert torn.foreground[roll].all()
+    assert set(np.unique(torn.labels)) == set(range(len(torn.kinds)))
+
+
+def test_without_cells_nothing_comes_off_but_what_rolls_up_is_no_cell():
+    plain = {"height_px": 200, "width_px": 200, "confluency_percent": 0, "faults": {"detaching_um": 60}}
+    assert not render_field(FieldSettings.model_validate(plain), 2).labels.any()
+
+
+def test_a_tear_changes_nothing_but_the_layer():
+    """It draws its random numbers apart: the cells that stay, bubbles and text are those of the whole layer."""
+    faults = {"scratches": 1, "bubbles": 2, "burnt_in": "box"}
+    whole, torn = layer(**faults), layer(**faults, detaching_um=60)
+    np.testing.assert_array_equal(torn.judgeable, whole.judgeable)
+    touched = (torn.labels == 0) | (torn.aggregates > 0)
+    stayed = whole.foreground & ~touched
+    assert 0.1 < stayed.mean() < 0.95
+    pairs = np.unique(np.stack([whole.labels[stayed], torn.labels[stayed]]), axis=1)
+    assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
 
 
 # --- contamination ---------------------------------------------------------------------------------------------------

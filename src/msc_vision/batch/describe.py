@@ -34,6 +34,8 @@ from msc_vision.findings.background import (
     background_reach_px,
     measure_background,
 )
+from msc_vision.findings.bright_lines import thin_bright
+from msc_vision.findings.coarse import CoarseView, coarse_view, join_views
 from msc_vision.findings.contamination import (
     ContaminationFinding,
     ContaminationSettings,
@@ -41,7 +43,7 @@ from msc_vision.findings.contamination import (
     join_background,
     visual_signs,
 )
-from msc_vision.findings.surface import SurfaceSettings, surface_figures
+from msc_vision.findings.surface import SurfaceFinding, SurfaceParts, SurfaceSettings, surface_figures
 from msc_vision.morphology.density import DensitySettings, field_density
 from msc_vision.morphology.looks import LOOK_COLUMNS, LookSettings, field_looks
 from msc_vision.morphology.orientation import (
@@ -122,6 +124,8 @@ class Description:
     findings : dict
         Figures of aggregates and of the surface.
     signs : ContaminationFinding
+    flaws : tuple of SurfaceFinding
+        Of the surface itself.
     aggregates : FoundAggregates
         Whose lookups number the parts of each tile.
     aggregate_image : (Y, X) int32 array or None
@@ -132,6 +136,7 @@ class Description:
     morphology: dict[str, float]
     findings: dict[str, float]
     signs: ContaminationFinding
+    flaws: tuple[SurfaceFinding, ...]
     aggregates: FoundAggregates
     aggregate_image: NDArray[np.int32] | None
 
@@ -162,6 +167,7 @@ class _Parts:
     shapes: NDArray[np.void]
     order: OrderParts | None
     background: BackgroundParts | None
+    coarse: CoarseView | None
     aggregates: AggregateParts
     piled: Piled | None
     n_covered: int
@@ -214,7 +220,8 @@ class Describer:
         aggregates = self._aggregates(found, tiles, tile_map, piled)
         summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
         _leave_out(shapes, self._piled_up(table, found, tiles, tile_map, piled))
-        signs, surface = self._signs(parts, hints)
+        signs, beside = self._signs(parts, hints)
+        flaws, flawed = self._flaws(parts, tiles)
         rows = _joined(table, shapes)
         looks = field_looks(rows, self.settings.looks)
         for name in LOOK_COLUMNS.names or ():
@@ -222,8 +229,9 @@ class Describer:
         return Description(
             _objects(rows, aggregates),
             _known(self._morphology(parts, rows) | looks.figures),
-            _known({k: float(v) for k, v in asdict(summary).items()} | surface),
+            _known({k: float(v) for k, v in asdict(summary).items()} | beside | flawed),
             signs,
+            flaws,
             found,
             found.lookups[0][piled.local] if piled is not None and len(found.table) else None,
         )
@@ -241,10 +249,12 @@ class Describer:
         piles, local = aggregate_parts(seen, self.scale, settings.aggregates, mask)
         view = self.read(tile)
         covered = (view.labels > 0).view(np.uint8) & view.judged
+        background, coarse = (None, None) if known_um is None else self._beside_cells(tile, known_um)
         return _Parts(
             self._shapes(tile, cells.starting_in(tile)),
             None if known_um is None else self._order(tile, known_um),
-            None if known_um is None else self._background(tile, known_um),
+            background,
+            coarse,
             piles,
             Piled(mask, local) if is_whole else None,
             int(np.count_nonzero(covered)),
@@ -273,12 +283,19 @@ class Describer:
         covered = (view.labels > 0).view(np.uint8) & view.judged
         return measure_order(view.working, covered, around, tile, working_um, self.settings.order)
 
-    def _background(self, tile: Region, working_um: float) -> BackgroundParts:
-        around = self._around(tile, background_reach_px(working_um))
-        view = self.read(around)
+    def _beside_cells(self, tile: Region, working_um: float) -> tuple[BackgroundParts, CoarseView]:
+        """Return what shows beside the cells of a tile, and the tile in places."""
+        around = self._around(tile, background_reach_px(working_um))  # thin bright lines need less
+        view, settings = self.read(around), self.settings
         area = TileArea(around, tile, self.scale.shape[1])
-        foreground, settings = view.maps[MAPS.index("foreground")], self.settings.background
-        return measure_background(view.working, view.labels, view.judged, foreground, area, working_um, settings)
+        foreground = view.maps[MAPS.index("foreground")]
+        background = measure_background(
+            view.working, view.labels, view.judged, foreground, area, working_um, settings.background
+        )
+        window = np.s_[tile.y0 - around.y0 : tile.y1 - around.y0, tile.x0 - around.x0 : tile.x1 - around.x0]
+        bright = thin_bright(view.working, view.judged, window, working_um, settings.surface.bright_lines)
+        inner = view.working[window], view.labels[window], view.judged[window]
+        return background, coarse_view(*inner, bright, working_um)
 
     def _aggregate_view(self, tile: Region, reach_um: float) -> AggregateView:
         around = self._around(tile, self.scale.px(reach_um))
@@ -328,9 +345,18 @@ class Describer:
         figures = join_background(known, self.scale.shape, self.known_um, limits)
         row = as_row(figures)
         row.pop("pixel_size_um")
-        surface = surface_figures(known, self.scale.shape, self.known_um, settings=self.settings.surface)
-        row["scratches_um_per_mm2"] = surface.scratches_um_per_mm2
         return visual_signs(figures, limits, focus_ratio=hints.focus_ratio, modality=hints.modality), row
+
+    def _flaws(
+        self, parts: Sequence[_Parts], tiles: Sequence[Region]
+    ) -> tuple[tuple[SurfaceFinding, ...], dict[str, float]]:
+        if self.known_um is None:
+            return (), {}
+        shape, settings = self.scale.shape, self.settings.surface
+        view = join_views([p.coarse for p in parts if p.coarse is not None], tiles, shape, self.known_um)
+        known = SurfaceParts(tuple(p.background for p in parts if p.background is not None), view)
+        surface = surface_figures(known, shape, self.known_um, settings=settings)
+        return surface.findings, surface.figures
 
     def _morphology(self, parts: Sequence[_Parts], cells: NDArray[np.void]) -> dict[str, float]:
         order = sum((part.order for part in parts if part.order is not None), start=OrderParts())

@@ -5,7 +5,7 @@ tile read with the surroundings that the filters reach, so the result is the sam
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from msc_vision.batch.low_attachment import LOW_ATTACHMENT, is_low_attachment, m
 from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.findings.contamination import Place
+from msc_vision.findings.surface import FLAW_FLAGS, SurfaceFinding
 from msc_vision.imaging.artefacts import judgeable_mask
 from msc_vision.imaging.frame import Frame, frame_of, overview_of, overview_of_pixels
 from msc_vision.imaging.normalise import to_working, working_factor
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 SMALLEST_SIDE_PX = 64
 SIZE_TOLERANCE = 0.01
+_FLAWS_TOLD = 3  # of each kind, in words
 BARE_OR_FULL = (
     "The field has one texture all over, which pale full cover and rough bare surface may both have: look at it."
 )
@@ -451,6 +453,10 @@ def _scored(
     if counted.doubt is not None:
         common["flags"] = (*common["flags"], *counted.doubt.flags)
         common["notes"] = (*common["notes"], *counted.doubt.notes)
+    if counted.description is not None:
+        flags, flaw_notes = _flaws(counted.description.flaws, frame)
+        common["flags"] = (*common["flags"], *flags)
+        common["notes"] = (*common["notes"], *flaw_notes)
     common["quality"] = report.figures | figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
     pixel = frame.pixel_size_um
     n_working = frame.working_shape[0] * frame.working_shape[1]
@@ -481,6 +487,18 @@ def _described(description: Description | None, frame: Frame) -> dict[str, Any]:
         "contamination_note": description.signs.reason,
         "contamination_places": tuple(_place_text(place, frame) for place in description.signs.places),
     }
+
+
+def _flaws(found: Sequence[SurfaceFinding], frame: Frame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the flags of what is wrong with the surface, and where some of each kind are, in pixels of the image."""
+    by_flag = {flag: [one for one in found if one.kind == kind] for kind, flag in FLAW_FLAGS.items()}
+    told = [one for flaws in by_flag.values() for one in flaws[:_FLAWS_TOLD]]
+    notes = []
+    for one in told:
+        if one.box_px is not None:
+            box = frame.native(Region(*one.box_px))
+            notes.append(f"{one.note} It lies in rows {box.y0} to {box.y1}, columns {box.x0} to {box.x1}.")
+    return tuple(flag for flag, flaws in by_flag.items() if flaws), tuple(notes)
 
 
 def _place_text(place: Place, frame: Frame) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -176,15 +177,22 @@ def recipe_text(pipeline: Pipeline) -> str:
         settings = getattr(pipeline, group)
         if not isinstance(settings, BaseModel):
             continue
-        lines += ["", f"# {field.description}", f"{group}:"]
-        for name, setting in type(settings).model_fields.items():
-            reason = textwrap.wrap(setting.description or "", 112)
-            lines += [*(f"  # {part}" for part in reason), f"  {name}: {_plain(getattr(settings, name))}"]
+        lines += ["", f"# {field.description}", f"{group}:", *_stated(settings, "  ")]
     return "\n".join(lines) + "\n"
 
 
+def _stated(settings: BaseModel, indent: str) -> Iterator[str]:
+    """Yield the lines of a group of settings, groups within it further indented."""
+    for name, setting in type(settings).model_fields.items():
+        yield from (f"{indent}# {part}" for part in textwrap.wrap(setting.description or "", 114 - len(indent)))
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield f"{indent}{name}:"
+            yield from _stated(value, f"{indent}  ")
+        else:
+            yield f"{indent}{name}: {_plain(value)}"
+
+
 def _plain(value: Any) -> str:
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
     listed = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(listed, default_flow_style=True).removesuffix("\n...\n").strip()

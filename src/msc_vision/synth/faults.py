@@ -38,6 +38,8 @@ def mar_surface(
         mark = _stroke(shape, rng.uniform(6.0, 18.0), pixel_size_um, 0.25, rng)
         phase += np.float32(rng.uniform(2.0, 6.0)) * mark
         through *= 1 - np.float32(rng.uniform(0.2, 0.8)) * mark
+    for _ in range(settings.bright_scratches):
+        phase -= np.float32(rng.uniform(0.4, 1.2)) * _stroke(shape, rng.uniform(0.8, 3.0), pixel_size_um, 0.01, rng)
 
 
 def _streaks(shape: tuple[int, int], pixel_size_um: float, rng: np.random.Generator) -> FloatArray:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from msc_vision.synth.detach import detach
 from msc_vision.synth.grow import grow_culture
 from msc_vision.synth.optics import photograph
 from msc_vision.synth.settings import FieldSettings
@@ -57,8 +58,11 @@ def render_field(settings: FieldSettings, seed: int) -> RenderedField:
     seed : int
         Decides everything that is random; not negative.
     """
-    streams = np.random.SeedSequence(seed).spawn(2)
+    streams = np.random.SeedSequence(seed).spawn(3)
     culture = grow_culture(settings, np.random.Generator(np.random.PCG64(streams[0])))
+    if settings.faults.detaching_um > 0:
+        tearing = np.random.Generator(np.random.PCG64(streams[2]))
+        culture = detach(culture, settings.faults.detaching_um, settings.pixel_size_um, tearing)
     photo = photograph(culture, settings, np.random.Generator(np.random.PCG64(streams[1])))
     return RenderedField(
         image=photo.image,

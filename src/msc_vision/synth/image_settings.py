@@ -96,6 +96,8 @@ class FaultSettings(FrozenModel):
     plastic: float = Field(0.0, ge=0, le=0.2, description="streaks from moulding, phase in radians, one sigma")
     layer_above: float = Field(0.0, ge=0, le=1, description="a second culture out of focus: depth of shading")
     scratches: int = Field(0, ge=0, le=50)
+    bright_scratches: int = Field(0, ge=0, le=50, description="straight ones, brighter than the surface")
+    detaching_um: float = Field(0.0, ge=0, le=300, description="width of the rolled edge of a layer that comes off")
     fibres: int = Field(0, ge=0, le=10, description="hairs and lint")
     bubbles: int = Field(0, ge=0, le=20)
     wall: float = Field(0.0, ge=0, le=0.5, description="share of the field that a wall or a channel's edge hides")
