@@ -25,7 +25,7 @@ F64 = NDArray[np.float64]
 
 FRESH_SEED = 20_261_701
 """Judged once; model, priors and settings were chosen on banks of the seeds 1 to 99."""
-N_BANKS, N_OTHER_BANKS, N_CULTURES = 30, 12, 10
+N_BANKS, N_OTHER_BANKS, N_CULTURES = 24, 8, 10
 LOW, HIGH = 70.0, 90.0
 MARGIN_H, AHEAD_H = 6.0, 24.0
 LEARNED_FROM = (5, 20)
@@ -39,11 +39,12 @@ INTRO = """Simulated cultures whose truth is not the fitted model: cells that at
 each other up, with used medium and re-feeds (70 % of the banks), scans every 8 to 24 h of which one in seven is missed,
 read with an error of 2 to 5 points at every density, whose stated size is itself right within 20 %. The window is
 70-90 %. *First half*: the scans until half of the true time to entry; also given: until half of the true time to
-leaving, and three quarters of the time to entry. A culture is one of its bank, with 10 % spread of cycle times, 30 % of lags, 15 % of seeding (assumed). Priors
-are learned from other cultures of the same bank, scanned alike until 12 h after they left the window. *Sister cultures*
-is what nobody can have: 1,500 cultures of the same bank from the simulator itself, weighted by how well their true
-courses agree with the scans; what it misses, the scans do not tell. Exact 95 % intervals in brackets; cultures of a
-bank share its luck, so these are somewhat too narrow. Fresh seeds, judged once. No real culture has been forecast."""
+leaving, and three quarters of the time to entry. A culture is one of its bank, with 10 % spread of cycle times, 30
+% of lags, 15 % of seeding (assumed). Priors are learned from other cultures of the same bank, scanned alike until
+12 h after they left the window. *Sister cultures* is what nobody can have: 1,500 cultures of the same bank from the
+simulator itself, weighted by how well their true courses agree with the scans; what it misses, the scans do not
+tell. Exact 95 % intervals in brackets; cultures of a bank share its luck, so these are somewhat too narrow. Fresh
+seeds, judged once. No real culture has been forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +174,8 @@ def _plain(half: str, culture: Culture, bank: Bank, series: GrowthSeries) -> Out
     """Forecast with a plain logistic curve; where it never enters the window, or is none, it has missed by infinity."""
     truth_h, ahead_h = culture.reaches_h(LOW), series.last_h + AHEAD_H
     miss_h, ahead_miss = math.inf, math.nan
-    if len(series.points) >= 3:
-        start, doubling_h, capacity = least_squares_logistic(series.points)
+    if (found := least_squares_logistic(series.points)) is not None:
+        start, doubling_h, capacity = found
         ahead_miss = float(logistic(np.array([ahead_h]), start, doubling_h, capacity)[0]) - culture.at(ahead_h)
         if capacity > LOW:
             entry_h = doubling_h * math.log2((capacity / start - 1) / (capacity / LOW - 1)) if start < LOW else 0.0
@@ -183,18 +184,23 @@ def _plain(half: str, culture: Culture, bank: Bank, series: GrowthSeries) -> Out
     return Outcome(LOGISTIC, half, truth_h, bank.error_points, len(series.points), miss_h, *rest)
 
 
-def least_squares_logistic(points: Sequence[TimePoint]) -> tuple[float, float, float]:
-    """Return start (percent), doubling time (h) and capacity (percent) of a plain logistic curve, three points or more.
+def least_squares_logistic(points: Sequence[TimePoint]) -> tuple[float, float, float] | None:
+    """Return start (percent), doubling time (h) and capacity (percent) of a logistic curve, None if none is found.
 
-    The yardstick: no prior, no lag, no uncertainty.
+    The yardstick: no prior, no lag, no uncertainty; of fewer than three points none is asked for.
     """
+    if len(points) < 3:
+        return None
     hours, percents = np.array([(p.elapsed_h, p.confluency_percent) for p in points], np.float64).T
     start = (float(np.clip(percents[0], 1.0, 99.0)), 36.0, 95.0)
+    bounds = ([1e-3, 1, 1], [100, 1e4, 100])
+    tight = {"xtol": 1e-13, "ftol": 1e-13, "gtol": 1e-13, "max_nfev": 5000}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OptimizeWarning)  # about the covariance, which is not used
-        found, _ = curve_fit(
-            logistic, hours, percents, start, bounds=([1e-3, 1, 1], [100, 1e4, 100]), xtol=1e-14, ftol=1e-14, gtol=1e-14
-        )
+        try:
+            found, _ = curve_fit(logistic, hours, percents, start, bounds=bounds, **tight)
+        except RuntimeError:  # the search has not ended
+            return None
     return float(found[0]), float(found[1]), float(found[2])
 
 

@@ -32,11 +32,11 @@ N_CULTURES, N_FIELDS, SIDE_PX = 80, 3, 512
 MODE = "phase-contrast"
 AREA_UM2 = (900.0, 3600.0)
 INTRO = f"""{N_CULTURES} simulated cultures of stromal cells in phase contrast, {N_FIELDS} fields of {SIDE_PX} pixels
-a side each, of 4 to 97 % confluency. Cells, light, focus and camera are drawn anew for each culture, far wider than one laboratory has
-them, and are the same for its fields. Errors are on the angle scale (asin of the square root), where a hundredth is one
-point at half cover. A nested mixed model splits them into what the fields of a culture share and what each has to
-itself; what is shared no number of fields averages out. Simulated cultures only: real vessels with known confluency are
-not at hand."""
+a side each, of 4 to 97 % confluency. Cells, light, focus and camera are drawn anew for each culture, far wider than one
+laboratory has them, and are the same for its fields. Errors are on the angle scale (asin of the square root), where a
+hundredth is one point at half cover. A nested mixed model splits them into what the fields of a culture share and what
+each has to itself; what is shared no number of fields averages out. Simulated cultures only: real vessels with known
+confluency are not at hand."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
 COMMANDS = (
     "run", "manifest", "segment", "evaluate", "verify", "report", "plan", "layer-study", "forecast", "growth-prior",
-    "baseline", "drift", "vessels", "synth", "train", "export",
+    "doublings", "baseline", "drift", "vessels", "synth", "train", "export",
 )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def test_run_writes_a_run_folder_beside_the_images_and_prints_its_path(finished)
 
 def test_run_ends_with_a_table_the_failures_and_a_sentence_on_stderr(finished):
     run, result = finished
-    assert re.search(r"FLASK-7 +1 +measured-degraded +[\d.]+ +2 of 3", result.stderr)
+    assert re.search(r"FLASK-7 +1 +measured-degraded +[\d.]+ +- +2 of 3", result.stderr)
     assert re.search(r"^failed: cut.tif: ", result.stderr, flags=re.M)
     assert re.search(r"^FLASK-7 \(T-75 flask\): [\d.]+ % confluent, from 2 fields\.", result.stderr, flags=re.M)
     assert "2 of 3 fields scored; 1 field failed: not counted as empty." in result.stderr

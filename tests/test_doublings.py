@@ -114,12 +114,15 @@ def test_two_counts_are_the_two_of_a_passage():
 
 def test_counts_that_disagree_widen_the_error_and_counts_that_agree_do_not_narrow_it():
     hours = [0.0, 24, 48, 72]
-    agreeing = doublings_over_time([CountAtTime(h, Quantity(1e5 * 2 ** (h / 36), 5e3)) for h in hours])
+    doubling = [1e5 * 2 ** (h / 36) for h in hours]
+    agreeing = doublings_over_time(
+        [CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, doubling, strict=True)]
+    )
     jumping = [1e5, 3e5, 2e5, 6e5]
     differing = doublings_over_time(
         [CountAtTime(h, Quantity(c, c * 0.05)) for h, c in zip(hours, jumping, strict=True)]
     )
-    assert agreeing.standard_error_per_day > 0
+    assert agreeing.standard_error_per_day == pytest.approx(0.05 / math.log(2) / math.sqrt(5), rel=1e-6)
     assert differing.standard_error_per_day > 3 * agreeing.standard_error_per_day
 
 

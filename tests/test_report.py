@@ -99,7 +99,8 @@ def content(*layers, n_layers=None, **changes):
         type_name="Corning HYPERStack-12",
         n_layers=n_layers or len(layers),
         layers=layers,
-        confluency_percent=float(np.mean(values)) if values else None,
+        confluency_percent=float(np.mean(values)) if values and len(values) == len(layers) else None,
+        measured_confluency_percent=float(np.mean(values)) if values else None,
         area_per_layer_cm2=500.0,
         source="a maker's sheet",
     )
@@ -187,8 +188,8 @@ def test_unverified_vessel_data_and_missing_pixel_sizes_are_said_at_the_top():
 def test_an_interval_is_shown_where_there_is_one():
     page, _ = page_of(content(layer(1, field(1), interval=Range(40.0, 60.0))))
     assert "40.0 – 60.0 %" in page.text
-    assert "Intervals are not given yet" not in page.text
-    assert page_of(content(layer(1, field(1))))[0].text.count("Intervals are not given yet") == 1
+    assert "No intervals." not in page.text
+    assert page_of(content(layer(1, field(1))))[0].text.count("No intervals.") == 1
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ def test_an_interval_is_shown_where_there_is_one():
         (content(layer(1, field(1, 1, 40.0), field(2, 1, 50.0))), "45.0 % confluent, from 2 fields."),
         (
             content(layer(1, field(1, 1, 40.0)), layer(2, state="unobservable"), layer(3, state="unobservable")),
-            "40.0 % confluent over layer 1 (1 of 3 measured, 1 field). "
+            "Undetermined as a whole: 40.0 % confluent over layer 1 (1 of 3 measured, 1 field). "
             "Layers 2-3 are out of the microscope's reach. Nothing is said about them.",
         ),
         (

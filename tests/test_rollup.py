@@ -17,7 +17,7 @@ from msc_vision.statistics.rollup import ScoredField, layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.vessels import layer_ranges
-from sampling_cases import CATALOGUE, GRID_9, around, placed, spread_layer
+from sampling_cases import CATALOGUE, GRID_9, SAMPLING, around, placed, spread_layer
 
 
 def scored(layer, confluency, *, area=1.0, name=None, vessel="HS-A", kind="hyperstack-12", judgeable=100.0, px=1000):
@@ -293,8 +293,8 @@ def test_layers_in_words(layers, words):
 # --- what the fields tell of their layer -----------------------------------------------------------------------------
 
 
-def layer_of(fields, **changes):
-    return layer_estimates(fields, CATALOGUE, settings=SamplingSettings(**changes))[0]
+def layer_of(fields):
+    return layer_estimates(fields, CATALOGUE, settings=SAMPLING)[0]
 
 
 def test_nine_fields_over_the_layer_give_an_interval():

@@ -177,7 +177,7 @@ def test_without_the_spread_of_layers_nothing_is_said_of_the_vessel():
 
 def more(error=4.0, freedom=8.0, goal=5.0, places=GRID_9):
     at = None if places is None else np.array(places)
-    return more_fields(1, at, SIDES, error, freedom, goal, "its note")
+    return more_fields(1, at, error, freedom, goal, "its note")
 
 
 def test_a_goal_that_is_reached_needs_no_more():
@@ -200,18 +200,19 @@ def test_fields_that_scatter_as_before_reach_the_goal_and_one_less_does_not(erro
 
 
 def test_more_fields_go_where_the_layer_is_least_known():
-    """All nine fields in one half: the first new one goes as far away as it can get."""
-    places = [(y, x) for y in (10, 100, 200) for x in (10, 60, 110)]
-    found = more(error=3.0, places=places)
+    """Nine fields along three sides of a box: the first new ones go into its empty middle, and none leaves the box."""
+    places = [(0, x) for x in (0, 50, 100)] + [(100, x) for x in (0, 50, 100)] + [(y, 0) for y in (25, 50, 75)]
+    found = more(error=6.0, goal=6.0, places=places)
     seen = np.array(places, dtype=float)
+    distances = []
     for place in found.places:
         at = np.array([place.y_um, place.x_um]) / 1000
-        nearest = np.hypot(*(seen - at).T).min()
-        assert nearest > 15  # never onto a field that is there
+        assert ((at >= 0) & (at <= 100)).all()
+        distances.append(np.hypot(*(seen - at).T).min())
         seen = np.vstack([seen, at])
-    distances = [np.hypot(*(np.array(places) - [p.y_um / 1000, p.x_um / 1000]).T).min() for p in found.places]
-    assert distances[0] == pytest.approx(max(distances))
-    assert [place.field for place in found.places[:2]] == ["N01", "N02"]
+    assert distances[0] > 40
+    assert distances == sorted(distances, reverse=True) or np.allclose(distances, sorted(distances, reverse=True))
+    assert [(place.field, place.stratum) for place in found.places[:2]] == [("N01", "between"), ("N02", "between")]
 
 
 def test_thousands_of_places_are_thousands_of_places():

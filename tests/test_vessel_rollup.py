@@ -12,15 +12,14 @@ from msc_vision.records import ManifestRow
 from msc_vision.statistics.rollup import layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, vessel_estimates
-from sampling_cases import CATALOGUE, around, grid, placed, spread_layer, study
+from sampling_cases import CATALOGUE, SAMPLING, around, grid, placed, spread_layer, study
 
-DEFAULT = SamplingSettings()
 NO_METHOD_ERROR = SamplingSettings(method_error_points=0.0, flagged_error_points=0.0)
 EXACT = 0.001
 """Intervals are quantiles of draws, rounded."""
 
 
-def estimate(fields, *, settings=DEFAULT, known=None, profile="standard"):
+def estimate(fields, *, settings=SAMPLING, known=None, profile="standard"):
     layers = layer_estimates(fields, CATALOGUE, optics_profile=profile, settings=settings)
     (vessel,) = vessel_estimates(layers, CATALOGUE, settings=settings, study=known)
     return vessel
@@ -219,7 +218,7 @@ def _width(found):
     st.lists(st.one_of(st.sampled_from([0.0, 100.0]), st.floats(0, 100)), min_size=12, max_size=12),
     st.sets(st.integers(1, 12), min_size=1),
     st.sampled_from([0.0, 10.0]),
-    st.sampled_from([DEFAULT, NO_METHOD_ERROR]),
+    st.sampled_from([SAMPLING, NO_METHOD_ERROR]),
 )
 def test_every_interval_lies_within_0_to_100_and_holds_its_estimate(levels, seen, spread, sampling):
     """Bare and full layers among them, with and without scatter, from one layer to all."""
@@ -251,9 +250,9 @@ def test_the_order_of_fields_and_layers_does_not_show(random, seed):
     fields = stack({1: rng.uniform(5, 95), 6: rng.uniform(5, 95), 12: rng.uniform(5, 95)})
     one = estimate(fields)
     random.shuffle(fields)
-    layers = list(layer_estimates(fields, CATALOGUE))
+    layers = list(layer_estimates(fields, CATALOGUE, settings=SAMPLING))
     random.shuffle(layers)
-    assert vessel_estimates(layers, CATALOGUE) == (one,)
+    assert vessel_estimates(layers, CATALOGUE, settings=SAMPLING) == (one,)
 
 
 @settings(max_examples=10, deadline=None)
@@ -283,8 +282,8 @@ def test_a_field_on_one_layer_changes_nothing_about_another():
 
 def test_a_vessel_is_the_same_whatever_else_was_imaged():
     mine, others = stack({1: 60.0, 6: 70.0, 12: 80.0}), stack({1: 10.0, 2: 20.0}, vessel="B")
-    layers = layer_estimates([*others, *mine], CATALOGUE)
-    assert vessel_estimates(layers, CATALOGUE)[1] == estimate(mine)
+    layers = layer_estimates([*others, *mine], CATALOGUE, settings=SAMPLING)
+    assert vessel_estimates(layers, CATALOGUE, settings=SAMPLING)[1] == estimate(mine)
 
 
 def test_more_fields_of_the_same_kind_never_widen():
@@ -316,7 +315,7 @@ def test_of_a_stack_without_layers_that_differ_the_interval_is_students():
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-def batch(*groups, known=None, settings=DEFAULT):
+def batch(*groups, known=None, settings=SAMPLING):
     layers = layer_estimates([field for group in groups for field in group], CATALOGUE, settings=settings)
     vessels = vessel_estimates(layers, CATALOGUE, settings=settings, study=known)
     (found,) = batch_estimates(vessels, {one.vessel_id: "L7" for one in vessels}, study=known)
@@ -340,7 +339,7 @@ def test_the_error_of_the_method_does_not_average_out_over_a_batch():
     """Four stacks alike: without a method error half as wide as one, with it hardly narrower."""
     names = ("A", "B", "C", "D")
     groups = [stack(dict.fromkeys(range(1, 13), 50.0), vessel=name) for name in names]
-    for sampling, ratio in ((NO_METHOD_ERROR, 0.5), (DEFAULT, 0.97)):
+    for sampling, ratio in ((NO_METHOD_ERROR, 0.5), (SAMPLING, 0.97)):
         vessels, found = batch(*groups, settings=sampling)
         assert _width(found) / _width(vessels[0]) == pytest.approx(ratio, abs=0.03)
 

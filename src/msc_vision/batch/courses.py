@@ -9,14 +9,15 @@ from pathlib import Path
 from msc_vision.batch.finished import FinishedRun, read_finished
 from msc_vision.errors import InvalidArgumentError, UndefinedResultError
 from msc_vision.records import ManifestRow
+from msc_vision.statistics.components import Components
 from msc_vision.statistics.growth_series import Scan, standard_error_of
 from msc_vision.statistics.layer_study import LayerStudy, study_layers
 from msc_vision.statistics.placement import place_fields
 from msc_vision.statistics.rollup import LayerEstimate, ScoredField, latest_fields, layer_estimates
-from msc_vision.statistics.sampling_plan import Achieved, ImagingSettings, more_fields
+from msc_vision.statistics.sampling_plan import Achieved, more_fields
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.time_points import acquired_utc, time_points
-from msc_vision.statistics.vessel_rollup import VesselEstimate, vessel_estimates
+from msc_vision.statistics.vessel_rollup import VesselEstimate, run_components, vessel_estimates
 from msc_vision.vessels import Catalogue, VesselType
 
 
@@ -158,9 +159,7 @@ def layer_study_of_runs(runs: Sequence[Path], catalogue: Catalogue, source: str)
     return study_layers(whole, types.pop(), None if site is None else str(site), source)
 
 
-def achieved_of_run(
-    folder: Path, catalogue: Catalogue, goal: float, imaging: ImagingSettings
-) -> dict[str, tuple[Achieved, ...]]:
+def achieved_of_run(folder: Path, catalogue: Catalogue, goal: float) -> dict[str, tuple[Achieved, ...]]:
     """Return what the fields of each measured layer have reached, and what is missing to a goal, by vessel.
 
     Parameters
@@ -170,7 +169,6 @@ def achieved_of_run(
     catalogue : Catalogue
     goal : float
         Half-width of a layer's interval, points, from sampling alone.
-    imaging : ImagingSettings
 
     Raises
     ------
@@ -186,8 +184,13 @@ def achieved_of_run(
     found: defaultdict[str, list[Achieved]] = defaultdict(list)
     for layer in layer_estimates(run.fields, catalogue, optics_profile=run.optics_profile, settings=run.sampling):
         if rows := members.get((layer.vessel_id, layer.layer)):
-            found[layer.vessel_id].append(_achieved(layer, rows, run.sampling, goal, imaging))
+            found[layer.vessel_id].append(_achieved(layer, rows, run.sampling, goal))
     return {vessel_id: tuple(layers) for vessel_id, layers in found.items()}
+
+
+def components_of_run(folder: Path) -> Components | None:
+    """Return how much fields, layers and vessels of a finished run differ; see `run_components`."""
+    return run_components(read_finished(folder).fields)
 
 
 def _achieved(
@@ -195,7 +198,6 @@ def _achieved(
     rows: Sequence[ManifestRow],
     sampling: SamplingSettings,
     goal: float,
-    imaging: ImagingSettings,
 ) -> Achieved:
     placement = place_fields(
         [row.y_um for row in rows],
@@ -206,12 +208,10 @@ def _achieved(
     found = more_fields(
         layer.layer,
         placement.places_mm,
-        placement.sides_mm,
         layer.standard_error_points,
         layer.freedom,
         goal,
         layer.interval_note,
-        imaging,
     )
     return replace(found, n_fields=layer.n_fields_scored)
 

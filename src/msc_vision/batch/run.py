@@ -45,6 +45,7 @@ from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.records import FieldScore, Manifest
+from msc_vision.statistics.amounts import with_intervals
 from msc_vision.statistics.character import characters
 from msc_vision.statistics.rollup import (
     LayerEstimate,
@@ -52,7 +53,13 @@ from msc_vision.statistics.rollup import (
     latest_fields,
     layer_estimates,
 )
-from msc_vision.statistics.vessel_rollup import VesselEstimate, batch_estimates, batches_of, vessel_estimates
+from msc_vision.statistics.vessel_rollup import (
+    VesselEstimate,
+    batch_estimates,
+    batches_of,
+    run_components,
+    vessel_estimates,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -362,13 +369,14 @@ def _finish(
     layers = tuple(layer for vessel in vessels for layer in vessel.layers)
     batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), study=study)
     found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
+    found = with_intervals(found, pairs, plan.catalogue, sampling)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
         return layers, vessels
     write_table(out / FIELDS_NAME, fields_table(plan.tasks, scores, latest_fields(pairs), found.fields))
     write_objects(out, plan.tasks, scores)
     write_table(out / LAYERS_NAME, layers_table(layers, found))
-    write_json(out / VESSELS_NAME, vessels_content(vessels, batches, found))
+    write_json(out / VESSELS_NAME, vessels_content(vessels, batches, run_components(pairs), found))
     write_json(out / HASHES_NAME, output_hashes(out, scores))
     state = DONE_WITH_FAILURES if journal.counts()["failed"] else DONE
     _note_time(journal, clock)

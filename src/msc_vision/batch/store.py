@@ -30,6 +30,7 @@ from msc_vision.errors import InvalidDataError, OutputError
 from msc_vision.morphology.drift import Drift
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.statistics.character import Character, Characters
+from msc_vision.statistics.components import Components
 from msc_vision.statistics.rollup import LayerEstimate
 from msc_vision.statistics.vessel_rollup import BatchEstimate, VesselEstimate
 
@@ -271,7 +272,10 @@ def layers_columns() -> dict[str, pa.DataType]:
 
 
 def vessels_content(
-    vessels: Sequence[VesselEstimate], batches: Sequence[BatchEstimate], found: Characters
+    vessels: Sequence[VesselEstimate],
+    batches: Sequence[BatchEstimate],
+    components: Components | None,
+    found: Characters,
 ) -> dict[str, Any]:
     """Return what ``vessels.json`` holds; ``character`` is null for what has no scored field."""
     listed = []
@@ -281,7 +285,12 @@ def vessels_content(
         for layer in content["layers"]:
             layer[_CHARACTER] = _character(found.layers.get((vessel.vessel_id, layer["layer"])))
         listed.append(content)
-    return {"schema_version": 2, "vessels": listed, "batches": [asdict(one) for one in batches]}
+    return {
+        "schema_version": 2,
+        "vessels": listed,
+        "batches": [asdict(one) for one in batches],
+        "components": None if components is None else asdict(components),
+    }
 
 
 def _character(found: Character | None) -> dict[str, Any] | None:

@@ -64,6 +64,9 @@ def evaluate(
     for failure in result.failures:
         say(f"failed: {failure.image}: {failure.reason}")
     say(f"{len(result.scores)} of {len(listed)} images scored. Page: {page}")
+    for group in result.sets:
+        if group.summary.method_error_points is not None:
+            say(f"{group.summary.name}: method error {group.summary.method_error_points:.1f} points at half cover.")
     typer.echo(json.dumps(evaluation_record(result), indent=2))
     if result.failures:
         raise typer.Exit(DONE_WITH_FAILURES)

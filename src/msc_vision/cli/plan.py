@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from msc_vision.statistics.sampling_plan import Achieved, ImagingSettings, Place, SamplingPlan
+    from msc_vision.statistics.sampling_plan import Achieved, Place, SamplingPlan
     from msc_vision.vessels import Catalogue
 
 WHAT, MICROSCOPE, WHERE = "What is to be known", "The microscope", "Where results go"
@@ -101,9 +101,9 @@ def plan(  # noqa: PLR0913, PLR0917  (one parameter per option)
     """Plan which fields to take, or see what a run's fields have reached and where more are needed.
 
     Places are those of a grid over each layer with a random start. They are printed as CSV: layer, field, y and x in µm
-    of the middle of the field (from a corner of the layer; with --after in the coordinates of the run), and whether it
-    lies at the edge. The talk on stderr says how many fields it takes, how long, how many gigabytes, and what cannot be
-    seen at all. Half-widths are those of sampling; the error of the method comes on top.
+    of the middle of the field, and whether it lies at the edge; y and x from a corner of the layer, with --after in the
+    coordinates of the run, between its fields. The talk on stderr says how many fields it takes, how long, how many
+    gigabytes, and what cannot be seen at all. Half-widths are those of sampling; the error of the method comes on top.
 
     **Examples**
 
@@ -126,7 +126,7 @@ def plan(  # noqa: PLR0913, PLR0917  (one parameter per option)
     )
     types = load_catalogue(tuple(catalogue or ()))
     if after is not None:
-        _tell_achieved(after, types, half_width, imaging, out, as_json=as_json)
+        _tell_achieved(after, types, half_width, out, as_json=as_json)
         return
     found = plan_sampling(
         types.get(str(vessel)),
@@ -182,13 +182,15 @@ def _sides(found: "SamplingPlan") -> str:
     return f"{found.sides_mm[0]:.0f} x {found.sides_mm[1]:.0f} mm"
 
 
-def _tell_achieved(
-    run: Path, types: "Catalogue", goal: float, imaging: "ImagingSettings", out: Path | None, *, as_json: bool
-) -> None:
-    from msc_vision.batch.courses import achieved_of_run
+def _tell_achieved(run: Path, types: "Catalogue", goal: float, out: Path | None, *, as_json: bool) -> None:
+    from msc_vision.batch.courses import achieved_of_run, components_of_run
 
-    found = achieved_of_run(run, types, goal, imaging)
+    found = achieved_of_run(run, types, goal)
     say_table(_table(found, goal))
+    spread = components_of_run(run)
+    if spread is not None and spread.field is not None:
+        layers = "" if spread.layer is None else f", layers by {spread.layer:.1f} (--layer-sd)"
+        say(f"Fields of a layer differ by {spread.field:.1f} points at half cover (--sd){layers}.")
     places = [place for one in found.values() for layer in one for place in layer.places]
     _write(found, places, out, as_json=as_json)
 

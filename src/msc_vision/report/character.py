@@ -96,11 +96,17 @@ def aggregates_said(found: Character) -> Said:
     if found.aggregate_area_percent is None:
         return Said(NOT_MEASURED)
     if not found.aggregates_per_cm2 and not found.aggregate_area_percent:
-        return Said("none found", f"in {count(found.n_fields, 'field')}")
+        upper = found.aggregates_interval
+        most = "" if upper is None else f"; at most {rounded(upper[1])} per cm² (95 %)"
+        return Said("none found", f"in {count(found.n_fields, 'field')}{most}")
     share = f"{found.aggregate_area_percent:.2g} % of the judged area"
     if found.aggregates_per_cm2 is None:
         return Said(share, "not per cm²: no pixel size is known")
-    return Said(f"{rounded(found.aggregates_per_cm2)} per cm²", share)
+    return Said(f"{rounded(found.aggregates_per_cm2)} per cm²{_between(found.aggregates_interval)}", share)
+
+
+def _between(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({rounded(interval[0])} – {rounded(interval[1])})"
 
 
 def signs_said(found: Character, *, was_looked: bool) -> Said:
@@ -116,11 +122,16 @@ def signs_said(found: Character, *, was_looked: bool) -> Said:
 
 
 def density_said(found: Character) -> Said:
-    """Return cells per cm² and whether they were counted or read off a calibration."""
+    """Return cells per cm², how they were got, and how many there are to a covered area against the baseline."""
+    ageing = found.spread_words or ""
     if found.density_per_cm2 is None:
-        return Said(found.density_state, found.density_reason)
-    detail = "counted" if found.density_state == "counted" else "calibrated: read off the confluency"
-    return Said(f"{rounded(found.density_per_cm2)} per cm²", detail)
+        parts = (found.density_reason, ageing)
+        return Said(found.density_state, ". ".join(part for part in parts if part) or None, bool(found.spread_alarm))
+    is_counted = found.density_state == "counted"
+    detail = "counted" if is_counted else "calibrated: read off the confluency"
+    around = _between(found.density_interval) if is_counted else ""
+    told = f"{detail}. {ageing}" if ageing else detail
+    return Said(f"{rounded(found.density_per_cm2)} per cm²{around}", told, bool(found.spread_alarm))
 
 
 def suspects(content: RunContent) -> tuple[FieldEntry, ...]:

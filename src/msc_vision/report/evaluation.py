@@ -53,7 +53,17 @@ def _group_record(group: GroupSummary) -> dict[str, Any]:
     record: dict[str, Any] = {"n": group.n, "failures": group.failures}
     if group.agreement is not None:
         record |= _agreement_record(group.agreement)
-    for name in ("dice", "dice_worst", "iou", "ap50", "ap", "count_ratio", "count_error_percent", "spearman"):
+    for name in (
+        "dice",
+        "dice_worst",
+        "iou",
+        "ap50",
+        "ap",
+        "count_ratio",
+        "count_error_percent",
+        "spearman",
+        "method_error_points",
+    ):
         if (value := getattr(group, name)) is not None:
             record[name] = value
     return record

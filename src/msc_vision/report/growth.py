@@ -97,7 +97,7 @@ def draw_growth(found: VesselForecast, sentences: Sequence[str]) -> GrowthDrawin
         y_ticks=tuple(Tick(axes.y(level), f"{level} %") for level in (0, 20, 40, 60, 80, 100)),
         x_label=f"hours since {plain_time(found.starts_at)} ({_origin(found)})",
         planned=tuple(
-            Tick(axes.x(one.elapsed_h), f"inside with {one.inside_probability:.2f}")
+            Tick(axes.x(one.elapsed_h), f"probability inside {one.inside_probability:.2f}")
             for one in found.planned
             if one.elapsed_h <= last_h
         ),

@@ -9,7 +9,7 @@ from msc_vision.statistics.rollup import MEASURED
 ROW_PX = 30
 FOLDED_ROW_PX = 26
 FOLD_FROM = 3  # so many neighbouring layers without any field share one row
-LABEL_PX, TEXT_PX, BAR_PX = 100, 350, 430
+LABEL_PX, TEXT_PX, BAR_PX = 100, 400, 380
 DOT_ROWS = 4
 
 
@@ -124,7 +124,8 @@ def _text_with_value(entry: LayerEntry) -> str:
         return f"{percent(entry.confluency_percent)} · inferred, not seen{each}{_trouble(entry)}"
     around = "" if entry.interval is None else f" ({entry.interval.low:.0f} – {entry.interval.high:.0f})"
     fields = count(len(entry.scored), "field")
-    return f"{percent(entry.confluency_percent)}{around} · {fields}{_trouble(entry)}"
+    degraded = ", degraded" if entry.state == "measured-degraded" else ""
+    return f"{percent(entry.confluency_percent)}{around} · {fields}{degraded}{_trouble(entry)}"
 
 
 def _trouble(entry: LayerEntry) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import PlaneChoice
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
+from msc_vision.statistics.amounts import AMOUNTS
 from msc_vision.statistics.character import Character
 from msc_vision.statistics.vessel_rollup import BatchEstimate
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -142,7 +143,7 @@ def _character(row: Mapping[str, Any] | None, n_fields: int) -> Character | None
     if row is None or row.get("drift_state") is None:
         return None
     known: dict[str, Any] = {one.name: row.get(one.name) for one in fields(Character)} | {"n_fields": n_fields}
-    for name in ("drift_interval", "spread_interval"):
+    for name in ("drift_interval", "spread_interval", *(one.column for one in AMOUNTS)):
         known[name] = None if known[name] is None else tuple(known[name])
     known["spread_n_fields"] = known["spread_n_fields"] or 0
     known["drift_words"] = tuple(known["drift_words"] or ())
@@ -170,7 +171,7 @@ def _layer(row: Mapping[str, Any], latest: Sequence[FieldEntry], earlier: Sequen
         reason=None if row["state"] == "measured" and not earlier else row["how"],
         confluency_percent=row["confluency_percent"],
         interval=_range(row["confluency_interval"]),
-        interval_note=row["interval_note"],
+        interval_note=row.get("interval_note") or "",
         sd_points=row["sd_points"],
         judgeable_area_mm2=row["judgeable_area_mm2"],
         fields=tuple(latest),
@@ -190,7 +191,7 @@ def _vessel(row: Mapping[str, Any], layers: Sequence[LayerEntry], catalogue: Cat
         confluency_percent=row["confluency_percent"],
         measured_confluency_percent=row.get("measured_confluency_percent", row["confluency_percent"]),
         interval=_range(row["confluency_interval"]),
-        interval_note=row["interval_note"],
+        interval_note=row.get("interval_note") or "",
         window=_range(row.get("window_percent")),
         area_in_window_percent=row.get("area_in_window_percent"),
         area_in_window=_range(row.get("area_in_window_interval")),

@@ -105,10 +105,13 @@ def write_run_report(run: Path, catalogue: Catalogue | None = None, baseline: Ba
             f" {content.baseline_sha256 or 'that of none'}."
         )
     shown = suspect_pictures(suspects(content))
-    page = render_run(
-        content, fill_gallery(content), fill_appearance(content, baseline), shown, growth_of_run(run, catalogue)
-    )
+    growth = growth_of_run(run, catalogue) if _has_several_times(content) else _NO_GROWTH
+    page = render_run(content, fill_gallery(content), fill_appearance(content, baseline), shown, growth)
     return write_page(run / "report.html", page)
+
+
+def _has_several_times(content: RunContent) -> bool:
+    return any(layer.earlier for vessel in content.vessels for layer in vessel.layers)
 
 
 def render_run(

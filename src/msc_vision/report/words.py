@@ -67,7 +67,7 @@ def vessel_sentence(vessel: VesselEntry) -> str:
             f"measured ({count(_n_scored(measured), 'field')}){_inferred(vessel)}."
         )
     sentences = [text, *_unmeasured_sentences(vessel), *_window_sentences(vessel), *_earlier_sentences(vessel)]
-    if measured and vessel.interval is None and vessel.n_layers == 1:
+    if measured and vessel.interval is None and vessel.n_layers == 1 and vessel.layers[0].interval_note:
         sentences.insert(1, f"No interval: {vessel.layers[0].interval_note}.")
     return " ".join(sentences)
 

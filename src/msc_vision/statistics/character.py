@@ -46,8 +46,8 @@ class Character:
     ``drift_*`` as in `Drift`; ``drift_words`` say what changed. Aggregates are means over the fields in which they were
     looked for. ``contamination`` is ``suspect`` if any field is, or has turned hazy since it was last pictured; ``no
     visual sign`` if none of those that could be assessed is, else ``not assessable``. ``density_state`` says whether
-    cells were counted or read off a calibration. ``spread_*`` as in `Spread`: cells per covered area over the
-    baseline's.
+    cells were counted or read off a calibration. Intervals (95 %) hold what the choice of fields leaves open; that of
+    the density is of counted cells. ``spread_*`` as in `Spread`: cells per covered area over the baseline's.
     """
 
     n_fields: int
@@ -75,6 +75,9 @@ class Character:
     spread_alarm: bool | None = None
     spread_words: str | None = None
     spread_n_fields: int = 0
+    aggregates_interval: tuple[float, float] | None = None
+    aggregate_area_interval: tuple[float, float] | None = None
+    density_interval: tuple[float, float] | None = None
 
     @property
     def spread(self) -> Spread | None:

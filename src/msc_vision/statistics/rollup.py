@@ -22,6 +22,8 @@ from msc_vision.vessels import Catalogue, VesselType
 Weighting = Literal["judgeable area", "judgeable pixels", "judgeable share"]
 
 MM2_PER_CM2 = 100.0
+MOST_IMAGED_PERCENT = 150.0
+"""Overlapping fields of a whole layer may cover somewhat more than all of it; more contradicts itself."""
 MEASURED: tuple[LayerState, ...] = ("measured", "measured-degraded")
 
 
@@ -235,6 +237,11 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
     """Return the estimate of a layer with what its fields tell of the whole layer, or why they tell nothing."""
     if not scored:
         return layer
+    if (layer.imaged_percent or 0.0) > MOST_IMAGED_PERCENT:
+        contradiction = (
+            f"the fields cover {layer.imaged_percent:.0f} % of the layer: pixel size or vessel type is wrong"
+        )
+        return replace(layer, interval_note=contradiction)
     placement = place_fields(
         [one.row.y_um for one in scored],
         [one.row.x_um for one in scored],
@@ -246,6 +253,7 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
     values = np.array([_figure(one.score.confluency_percent) for one in scored])
     _, weights = _weights([one.score for one in scored])
     mean = spatial_mean(values, np.array(weights), placement.places_mm, placement.sides_mm)
+    mean = mean.of_finite((layer.imaged_percent or 0.0) / 100)
     flagged = sum(weight for one, weight in zip(scored, weights, strict=True) if DOUBTFUL & {*one.score.flags})
     method_error = settings.method_error(flagged / math.fsum(weights))
     found = figure(mean, PERCENT, method_error / 100)

@@ -8,7 +8,7 @@ correlated at all give the usual s / sqrt(n).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -51,6 +51,10 @@ class SampledMean:
     standard_error: float
     freedom: float
     effective_n: float
+
+    def of_finite(self, seen_share: float) -> "SampledMean":
+        """Return the mean with its error for a layer of which so much was seen (finite population; Cochran, 1977)."""
+        return replace(self, standard_error=self.standard_error * math.sqrt(max(0.0, 1.0 - seen_share)))
 
 
 def simple_mean(values: FloatArray, weights: FloatArray) -> SampledMean:

@@ -41,7 +41,7 @@ class ImagingSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where to take a field: ``y_um`` and ``x_um`` of its middle from the corner of the layer, and its stratum."""
+    """Where to take a field: its middle in µm, and its stratum: ``edge``, ``inner``, or ``between`` earlier fields."""
 
     layer: int
     field: str
@@ -182,12 +182,10 @@ def plan_sampling(  # noqa: PLR0913  (each is a question of the user's)
 def more_fields(
     layer: int,
     places_mm: FloatArray | None,
-    sides_mm: tuple[float, float],
     standard_error: float | None,
     freedom: float | None,
     goal: float,
     note: str,
-    imaging: ImagingSettings = ImagingSettings(),  # noqa: B008  (frozen)
 ) -> Achieved:
     """Return what a layer's fields have reached, and where more would reach a goal.
 
@@ -196,14 +194,12 @@ def more_fields(
     layer : int
     places_mm : (n, 2) float array or None
         Of its scored fields, from any zero; None if unknown.
-    sides_mm : (float, float)
     standard_error, freedom : float or None
         Of the layer's mean, points, from sampling alone; None if it has no interval.
     goal : float
         Half-width, points.
     note : str
         Why there is no interval, if there is none.
-    imaging : ImagingSettings
     """
     n = 0 if places_mm is None else len(places_mm)
     if standard_error is None or freedom is None or places_mm is None:
@@ -214,7 +210,7 @@ def more_fields(
         total += 1
     if total == MOST_FIELDS:
         return Achieved(layer, n, reached, None, f"more than {MOST_FIELDS:,} fields would be needed", ())
-    places = _farthest(layer, places_mm, sides_mm, total - n, imaging)
+    places = _farthest(layer, places_mm, total - n)
     return Achieved(layer, n, reached, total - n, "the goal is reached" if total == n else "", places)
 
 
@@ -270,31 +266,24 @@ def _place(
     return Place(layer, name, round(y * _UM_PER_MM), round(x * _UM_PER_MM), "edge" if is_edge else "inner")
 
 
-def _farthest(
-    layer: int, places: FloatArray, sides: tuple[float, float], n_more: int, imaging: ImagingSettings
-) -> tuple[Place, ...]:
-    """Return places one by one, each where the layer is farthest from any field, in the coordinates of the fields."""
-    middle = (places.min(axis=0) + places.max(axis=0)) / 2
+def _farthest(layer: int, places: FloatArray, n_more: int) -> tuple[Place, ...]:
+    """Return places one by one, each farthest from any field, within the box of the fields.
+
+    Beyond that box nobody knows where the walls are.
+    """
+    low, high = places.min(axis=0), places.max(axis=0)
     n_steps = max(_LATTICE, math.ceil(2 * math.sqrt(n_more)))  # so that no place has to serve twice
-    steps = (np.arange(n_steps) + 0.5) / n_steps - 0.5
-    inner = np.maximum(np.array(sides) - imaging.field_mm, imaging.field_mm)
-    y, x = np.meshgrid(steps * inner[0], steps * inner[1], indexing="ij")
-    lattice = np.column_stack((y.ravel(), x.ravel())) + middle
+    steps = (np.arange(n_steps) + 0.5) / n_steps
+    y, x = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]), indexing="ij")
+    lattice = np.column_stack((y.ravel(), x.ravel()))
     nearest, _ = KDTree(places).query(lattice)
     found = []
     for i in range(n_more):
         best = int(np.argmax(nearest))
-        found.append(_place_around(layer, f"N{i + 1:02d}", lattice[best], middle, sides, imaging))
+        y_um, x_um = (round(float(one) * _UM_PER_MM) for one in lattice[best])
+        found.append(Place(layer, f"N{i + 1:02d}", y_um, x_um, "between"))
         nearest = np.minimum(nearest, np.hypot(*(lattice - lattice[best]).T))
     return tuple(found)
-
-
-def _place_around(
-    layer: int, name: str, at: FloatArray, middle: FloatArray, sides: tuple[float, float], imaging: ImagingSettings
-) -> Place:
-    to_wall = np.array(sides) / 2 - np.abs(at - middle)
-    y, x = (float(one) for one in at * _UM_PER_MM)
-    return Place(layer, name, round(y), round(x), "edge" if float(to_wall.min()) < imaging.edge_mm else "inner")
 
 
 def _vessel_half_width(

@@ -15,14 +15,14 @@ class SamplingSettings(BaseModel):
         60.0, ge=0, le=100, description="share of a layer that its fields have to stand for; below, they are a patch"
     )
     method_error_points: float = Field(
-        5.0,
+        10.0,
         ge=0,
         le=50,
         description="error that all fields of a vessel share because one method measured them: standard deviation in"
         " points at half cover, less towards 0 and 100 %",
     )
     flagged_error_points: float = Field(
-        25.0, ge=0, le=50, description="the same for fields whose figure is flagged as doubtful; see `DOUBTFUL`"
+        28.0, ge=0, le=50, description="the same for fields whose figure is flagged as doubtful; see `DOUBTFUL`"
     )
     method_error_source: str = Field(
         "docs/sampling.md: simulated cultures of stromal cells in phase contrast",

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.errors import InvalidArgumentError, UndefinedResultError
+from msc_vision.statistics.scales import PERCENT
 
 IOU_THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 DENSITY_BANDS = ((0.0, 20.0), (20.0, 40.0), (40.0, 60.0), (60.0, 80.0), (80.0, 100.0))
@@ -97,6 +98,7 @@ class GroupSummary:
     count_ratio: float | None = None
     count_error_percent: float | None = None
     spearman: float | None = None
+    method_error_points: float | None = None
 
 
 def mask_overlap(
@@ -260,6 +262,23 @@ def spearman(reference: Sequence[float], measured: Sequence[float]) -> float | N
     return float(spearmanr(reference, measured).statistic)
 
 
+def method_error_points(reference: Sequence[float], measured: Sequence[float]) -> float:
+    """Return the error of a method as a recipe states it: root mean square on the angle scale.
+
+    Parameters
+    ----------
+    reference, measured : sequences of float
+        Confluency, percent, as many of each; a picture per culture, because pictures of one culture share their error.
+
+    Returns
+    -------
+    float
+        Points at half cover; see `msc_vision.statistics.settings.SamplingSettings`.
+    """
+    angles = PERCENT.inner(np.array([reference, measured], dtype=float))
+    return 100 * float(np.sqrt(np.mean((angles[1] - angles[0]) ** 2)))
+
+
 def density_band(percent: float) -> str:
     """Return the name of the density band of a reference confluency: ``0-20``, …, ``80-100`` (100 in the last).
 
@@ -278,9 +297,11 @@ def summarise(name: str, scores: Sequence[PairScore], failures: int) -> GroupSum
     """Summarise a group of pairs; a failed pair is counted, never scored as empty."""
     agreement = None
     rank = None
+    method_error = None
     if scores:
         reference, measured = [s.reference_percent for s in scores], [s.measured_percent for s in scores]
         agreement, rank = bland_altman(reference, measured), spearman(reference, measured)
+        method_error = method_error_points(reference, measured)
     dice = [s.dice for s in scores if s.dice is not None]
     ratios = [s.count_ratio for s in scores if s.count_ratio is not None]
     return GroupSummary(
@@ -296,6 +317,7 @@ def summarise(name: str, scores: Sequence[PairScore], failures: int) -> GroupSum
         count_ratio=_mean(ratios),
         count_error_percent=_mean(100 * abs(r - 1) for r in ratios),
         spearman=rank,
+        method_error_points=method_error,
     )
 
 

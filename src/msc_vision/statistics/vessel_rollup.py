@@ -14,12 +14,13 @@ from scipy.stats import linregress
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
 from msc_vision.statistics.arithmetic import counted, sample_sd, weighted_mean
+from msc_vision.statistics.components import Components, variance_components
 from msc_vision.statistics.intervals import CONFIDENCE
 from msc_vision.statistics.layer_study import LayerStudy
-from msc_vision.statistics.rollup import MEASURED, LayerEstimate, earlier_words
+from msc_vision.statistics.rollup import MEASURED, LayerEstimate, ScoredField, earlier_words, latest_fields
 from msc_vision.statistics.scales import PERCENT
 from msc_vision.statistics.settings import SamplingSettings
-from msc_vision.statistics.stack import LayerMean, StackDraws, draw_stack, interval, why_undetermined
+from msc_vision.statistics.stack import Basis, LayerMean, StackDraws, draw_stack, interval, why_undetermined
 from msc_vision.vessels import Catalogue, layer_ranges
 
 FloatArray = NDArray[np.float64]
@@ -151,6 +152,35 @@ def batch_estimates(
     return tuple(_estimate_batch(name, members, study) for name, members in sorted(groups.items()))
 
 
+def run_components(fields: Iterable[ScoredField]) -> Components | None:
+    """Return how much fields, layers and vessels of a run differ, in points at half cover; None below two fields.
+
+    Of the latest time point of each vessel, on the angle scale, on which that hardly hangs on the confluency.
+    """
+    listed = sorted(fields, key=lambda one: one.score.key)
+    latest = latest_fields(listed)
+    known = [
+        (100 * float(PERCENT.inner(np.array(one.score.confluency_percent))), one.row.layer, one.row.vessel_id)
+        for one in listed
+        if one.score.key in latest and one.score.status == "scored"
+    ]
+    if len(known) < 2:
+        return None
+    found = variance_components([one[0] for one in known], [one[1] for one in known], [one[2] for one in known])
+    return replace(
+        found,
+        field=_rounded_if(found.field),
+        layer=_rounded_if(found.layer),
+        vessel=_rounded_if(found.vessel),
+        mean=_rounded(found.mean),
+        mean_error=_rounded(found.mean_error),
+    )
+
+
+def _rounded_if(value: float | None) -> float | None:
+    return None if value is None else _rounded(value)
+
+
 def batches_of(rows: Iterable[ManifestRow]) -> dict[str, str]:
     """Return the batch of each vessel: lot and passage. Vessels without a lot, or with several, belong to none."""
     found: defaultdict[str, set[str]] = defaultdict(set)
@@ -265,20 +295,29 @@ def _layer_mean(layer: LayerEstimate) -> LayerMean | None:
 def _with_inferred(
     layers: tuple[LayerEstimate, ...], draws: StackDraws, settings: SamplingSettings
 ) -> tuple[LayerEstimate, ...]:
-    """Return the layers, those without a measurement filled in as inferred."""
-    return tuple(one if one.state in MEASURED else _inferred(one, draws, settings.window_percent) for one in layers)
+    """Return the layers, those without a measurement filled in as inferred.
+
+    Without a layer study nothing tells one unseen layer from another, so all of them have the same figures.
+    """
+    unseen = [one.layer - 1 for one in layers if one.state not in MEASURED]
+    columns = {n: [n] if draws.basis == "layer study" else unseen for n in unseen}
+    return tuple(
+        one
+        if one.state in MEASURED
+        else _inferred(one, draws.values[:, columns[one.layer - 1]].ravel(), draws.basis, settings.window_percent)
+        for one in layers
+    )
 
 
-def _inferred(layer: LayerEstimate, draws: StackDraws, window: tuple[float, float]) -> LayerEstimate:
-    values = draws.values[:, layer.layer - 1]
+def _inferred(layer: LayerEstimate, values: FloatArray, basis: Basis, window: tuple[float, float]) -> LayerEstimate:
     return replace(
         layer,
         state="inferred",
         confluency_percent=_rounded(float(values.mean())),
         confluency_interval=_rounded_pair(interval(values)),
         in_window_probability=_rounded(float(_within(values, window).mean())),
-        interval_note=f"95 %: inferred, {draws.basis}",
-        how=f"Inferred from {draws.basis}: {layer.how}",
+        interval_note=f"95 %: inferred, {basis}",
+        how=f"Inferred from {basis}: {layer.how}",
     )
 
 

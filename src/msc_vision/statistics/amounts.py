@@ -1,0 +1,148 @@
+"""Intervals of amounts beside confluency: aggregates and cells per area, by the same roll-up of fields and layers.
+
+They hold what the choice of fields and of layers leaves open, not the error of the method, which is not known for them.
+"""
+
+import math
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from msc_vision.statistics.character import (
+    AGGREGATES_AREA,
+    AGGREGATES_PER_CM2,
+    DENSITY_KEY,
+    Character,
+    Characters,
+)
+from msc_vision.statistics.intervals import CONFIDENCE, figure
+from msc_vision.statistics.placement import Placement, place_fields
+from msc_vision.statistics.rollup import ScoredField, latest_fields
+from msc_vision.statistics.sampled_mean import SampledMean, spatial_mean
+from msc_vision.statistics.scales import AMOUNT, PERCENT, Scale
+from msc_vision.statistics.settings import SamplingSettings
+from msc_vision.statistics.stack import LayerMean, draw_stack, interval, why_undetermined
+from msc_vision.vessels import Catalogue, VesselType
+
+_MM2_PER_CM2 = 100.0
+_RARE = -math.log((1 - CONFIDENCE) / 2)
+"""So many may be on an area on which none was found (exact Poisson limit, Garwood 1936)."""
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An amount: its column of `Character`, its scale, and how a field tells it (None: it does not)."""
+
+    column: str
+    scale: Scale
+    of_field: Callable[[ScoredField], float | None]
+    is_count: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _LayerAmount:
+    mean: SampledMean
+    interval: Interval
+
+
+AMOUNTS = (
+    Amount("aggregates_interval", AMOUNT, lambda one: one.score.findings.get(AGGREGATES_PER_CM2), is_count=True),
+    Amount("aggregate_area_interval", PERCENT, lambda one: one.score.findings.get(AGGREGATES_AREA)),
+    Amount("density_interval", AMOUNT, lambda one: one.score.morphology.get(DENSITY_KEY)),
+)
+
+
+def with_intervals(
+    found: Characters,
+    fields: Iterable[ScoredField],
+    catalogue: Catalogue,
+    settings: SamplingSettings,
+) -> Characters:
+    """Return the characters of a run with intervals of their amounts.
+
+    A layer study is one of confluency and tells nothing of other amounts, so unseen layers have none from it.
+
+    Parameters
+    ----------
+    found : Characters
+    fields : iterable of ScoredField
+        The same that they were made of.
+    catalogue : Catalogue
+    settings : SamplingSettings
+    """
+    listed = sorted(fields, key=lambda one: one.score.key)
+    latest = latest_fields(listed)
+    groups: defaultdict[str, defaultdict[int, list[ScoredField]]] = defaultdict(lambda: defaultdict(list))
+    for one in listed:
+        if one.score.key in latest and one.score.status == "scored":
+            groups[one.row.vessel_id][one.row.layer].append(one)
+    layers, vessels = dict(found.layers), dict(found.vessels)
+    for vessel_id, of_layers in groups.items():
+        kind = catalogue.get(next(iter(of_layers.values()))[0].row.vessel_type)
+        known = {number: _layer(members, kind, settings) for number, members in of_layers.items()}
+        for number, amounts in known.items():
+            layers[vessel_id, number] = _told(layers[vessel_id, number], {n: a.interval for n, a in amounts.items()})
+        vessels[vessel_id] = _told(vessels[vessel_id], _vessel(vessel_id, known, kind))
+    return replace(found, layers=layers, vessels=vessels)
+
+
+def _told(character: Character, intervals: Mapping[str, Interval]) -> Character:
+    rounded: dict[str, Any] = {name: (round(low, 6), round(high, 6)) for name, (low, high) in intervals.items()}
+    return replace(character, **rounded)
+
+
+def _layer(members: Sequence[ScoredField], kind: VesselType, settings: SamplingSettings) -> dict[str, _LayerAmount]:
+    """Return what the fields of a layer tell, by column; an amount that too few fields have is left out."""
+    found = {}
+    for amount in AMOUNTS:
+        telling = [(one, value) for one in members if (value := amount.of_field(one)) is not None]
+        placement = place_fields(
+            [one.row.y_um for one, _ in telling],
+            [one.row.x_um for one, _ in telling],
+            kind.area_per_layer_cm2,
+            settings.least_reached_percent,
+        )
+        if placement.places_mm is not None:
+            found[amount.column] = _layer_amount(amount, telling, placement)
+    return found
+
+
+def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], placement: Placement) -> _LayerAmount:
+    values = np.array([value for _, value in telling])
+    areas = [one.score.judgeable_area_mm2 for one, _ in telling]
+    weights = np.array([1.0 if area is None else area for area in areas])
+    assert placement.places_mm is not None
+    mean = spatial_mean(values, weights, placement.places_mm, placement.sides_mm)
+    known_cm2 = math.fsum(area for area in areas if area is not None) / _MM2_PER_CM2
+    if amount.is_count and not values.any() and known_cm2 > 0:
+        return _LayerAmount(mean, (0.0, _RARE / known_cm2))
+    return _LayerAmount(mean, figure(mean, amount.scale, 0.0).interval)
+
+
+def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], kind: VesselType) -> dict[str, Interval]:
+    """Return the intervals of a vessel, where its layers tell enough; that of its one layer if it has but one."""
+    if kind.layers == 1:
+        return {name: one.interval for name, one in layers.get(1, {}).items()}
+    found = {}
+    for amount in AMOUNTS:
+        means = tuple(
+            _inner(number, of_layer[amount.column].mean, amount.scale)
+            for number, of_layer in sorted(layers.items())
+            if amount.column in of_layer
+        )
+        known = tuple(one.layer for one in means)
+        if why_undetermined(known, kind.layers, None) is None and any(one.error for one in means):
+            areas = np.full(kind.layers, kind.area_per_layer_cm2)
+            key = zlib.crc32(f"{vessel_id} {amount.column}".encode())
+            found[amount.column] = interval(draw_stack(means, areas, amount.scale, key=key).vessel)
+    return found
+
+
+def _inner(number: int, mean: SampledMean, scale: Scale) -> LayerMean:
+    centre = float(scale.inner(np.array(mean.mean)))
+    return LayerMean(number, centre, scale.inner_error(mean.mean, mean.standard_error), mean.freedom)
