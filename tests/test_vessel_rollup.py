@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from msc_vision.records import ManifestRow
+from msc_vision.statistics.components import variance_components
 from msc_vision.statistics.rollup import layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
-from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, vessel_estimates
+from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, run_components, vessel_estimates
 from sampling_cases import CATALOGUE, SAMPLING, around, grid, placed, spread_layer, study
 
 NO_METHOD_ERROR = SamplingSettings(method_error_points=0.0, flagged_error_points=0.0)
@@ -170,6 +171,50 @@ def test_a_flask_has_the_interval_of_its_one_layer():
     found = estimate(spread_layer(1, around(80), grid(3, 75.0), kind="t-75"))
     assert found.confluency_interval == found.layers[0].confluency_interval
     assert found.confluency_percent == found.layers[0].confluency_percent
+
+
+def test_without_a_study_nothing_tells_one_unseen_layer_from_another():
+    found = estimate(stack({1: 80.0, 6: 76.0, 12: 84.0}))
+    unseen = [one for one in found.layers if one.state == "inferred"]
+    assert len({(one.confluency_percent, one.confluency_interval, one.in_window_probability) for one in unseen}) == 1
+    known = study(offsets=tuple(np.linspace(0.05, -0.05, 12)))
+    unseen = [one for one in estimate(stack({1: 80.0, 2: 76.0}), known=known).layers if one.state == "inferred"]
+    assert len({one.confluency_interval for one in unseen}) == 10
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.0, 1.0), (0.5, 0.5**0.5), (1.0, 0.0), (1.2, 0.0)])
+def test_the_part_of_a_layer_that_was_imaged_has_no_sampling_error(share, factor):
+    """T-75: nine fields of so much of its 75 cm² together; the error of the method stays."""
+
+    def layer(area):
+        (found,) = layer_estimates(
+            spread_layer(1, around(60), grid(3, 75.0), kind="t-75", area=area), CATALOGUE, settings=SAMPLING
+        )
+        return found
+
+    little, much = layer(1e-6), layer(max(7500 * share / 9, 1e-6))
+    assert much.standard_error_points == pytest.approx(factor * little.standard_error_points, rel=1e-4)
+    low, high = much.confluency_interval
+    assert high - low > 15
+
+
+def test_how_much_fields_layers_and_vessels_of_a_run_differ():
+    """On the angle scale, of the fields themselves: what statsmodels is compared with elsewhere."""
+    fields = [*stack({1: 80.0, 6: 60.0, 12: 70.0}), *stack({1: 50.0, 2: 40.0}, vessel="B")]
+    found = run_components(fields)
+    angles = [100 * np.arcsin(np.sqrt(one.score.confluency_percent / 100)) for one in fields]
+    slow = variance_components(angles, [one.row.layer for one in fields], [one.row.vessel_id for one in fields])
+    for name in ("field", "layer", "vessel", "mean", "mean_error"):
+        assert getattr(found, name) == pytest.approx(getattr(slow, name), abs=1e-5)
+    assert run_components(fields[::-1]) == found
+
+
+def test_flasks_with_one_field_each_tell_how_flasks_differ_and_nothing_else():
+    fields = [placed(1, level, name="f", vessel=f"T{level}", kind="t-75") for level in (40.0, 50.0, 60.0)]
+    found = run_components(fields)
+    assert (found.field, found.layer) == (None, None)
+    assert found.vessel == pytest.approx(10, rel=0.02)
+    assert run_components(fields[:1]) is None
 
 
 # --- the window, the worst layers, the trend -------------------------------------------------------------------------
