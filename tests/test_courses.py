@@ -9,6 +9,7 @@ import pytest
 
 from msc_vision.batch.courses import achieved_of_run, layer_study_of_runs, vessel_courses
 from msc_vision.batch.finished import read_finished
+from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.statistics.growth_series import standard_error_of
 from msc_vision.statistics.rollup import layer_estimates
@@ -213,7 +214,7 @@ def added(tmp_path_factory):
     """A flask of four fields, its stage's zero far away, and the places that `achieved_of_run` wants on top."""
     fields = [
         replace(one, row=replace(one.row, y_um=one.row.y_um + 4e5, x_um=one.row.x_um - 2e5))
-        for one in imaged("A", "t-75", (1,), {None: 50.0}, grid(2, 75.0), spread=8.0)
+        for one in imaged("A", "t-75", (1,), {None: 50.0}, grid(3, 75.0), spread=8.0)
     ]
     run = write_run(tmp_path_factory.mktemp("few"), fields)
     ((found,),) = achieved_of_run(run, CATALOGUE, 5.0).values()

@@ -25,7 +25,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run):
-    return {one.vessel_id: one for one in forecast_runs([run], CATALOGUE, ForecastRequest())}
+    return {one.vessel_id: one for one in forecast_runs([run], CATALOGUE, ForecastRequest(method_error_points=5.0))}
 
 
 @pytest.fixture(scope="module")

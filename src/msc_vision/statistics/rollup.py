@@ -22,6 +22,7 @@ from msc_vision.vessels import Catalogue, VesselType
 Weighting = Literal["judgeable area", "judgeable pixels", "judgeable share"]
 
 MM2_PER_CM2 = 100.0
+_DECIMALS = 9
 MOST_IMAGED_PERCENT = 150.0
 """Overlapping fields of a whole layer may cover somewhat more than all of it; more contradicts itself."""
 MEASURED: tuple[LayerState, ...] = ("measured", "measured-degraded")
@@ -259,15 +260,20 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
     found = figure(mean, PERCENT, method_error / 100)
     return replace(
         layer,
-        standard_error_points=mean.standard_error,
-        freedom=mean.freedom,
-        effective_fields=mean.effective_n,
+        standard_error_points=_rounded(mean.standard_error),
+        freedom=_rounded(mean.freedom),
+        effective_fields=_rounded(mean.effective_n),
         represented_percent=placement.reached_percent,
-        confluency_interval=found.interval,
-        in_window_probability=found.probability_within(*settings.window_percent),
+        confluency_interval=(_rounded(found.interval[0]), _rounded(found.interval[1])),
+        in_window_probability=_rounded(found.probability_within(*settings.window_percent)),
         method_error_points=method_error,
         interval_note=_interval_words(mean, len(scored), method_error),
     )
+
+
+def _rounded(value: float) -> float:
+    """Return a figure without the digits that hang on the processor and its libraries."""
+    return round(value, _DECIMALS)
 
 
 def _interval_words(mean: SampledMean, n_fields: int, method_error: float) -> str:
