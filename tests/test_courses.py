@@ -9,7 +9,6 @@ import pytest
 
 from msc_vision.batch.courses import achieved_of_run, layer_study_of_runs, vessel_courses
 from msc_vision.batch.finished import read_finished
-from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.statistics.growth_series import standard_error_of
 from msc_vision.statistics.rollup import layer_estimates
@@ -217,7 +216,7 @@ def added(tmp_path_factory):
         for one in imaged("A", "t-75", (1,), {None: 50.0}, grid(3, 75.0), spread=8.0)
     ]
     run = write_run(tmp_path_factory.mktemp("few"), fields)
-    ((found,),) = achieved_of_run(run, CATALOGUE, 5.0).values()
+    ((found,),) = achieved_of_run(run, CATALOGUE, 3.0).values()
     assert found.n_more == len(found.places) > 3
     return fields, found.places
 
