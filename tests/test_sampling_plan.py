@@ -96,6 +96,15 @@ def test_every_place_lies_within_its_layer_and_is_one_of_a_grid(seed, goal, rati
     assert len(found.places) <= 2 * fields_for(goal, 12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_field_is_cut_by_the_wall(seed):
+    """Fields of 40 mm in a grid of 45 mm: whatever the start, some of them have to move inwards."""
+    found = plan(seed=seed, layers=(1,), imaging=ImagingSettings(field_mm=40.0))
+    for place in found.places:
+        assert 20_000 - 1 <= min(place.y_um, place.x_um)
+        assert max(place.y_um, place.x_um) <= SIDES[0] * 1000 - 20_000 + 1
+
+
 def test_each_place_of_the_layer_has_the_same_chance():
     """The random starts of 2,000 plans: as many fields in each of 4 x 4 parts as its area says."""
     counts = np.zeros((4, 4))
