@@ -13,9 +13,12 @@ from msc_vision.batch.run import run_folder
 from msc_vision.records import FieldScore, Manifest, ManifestRow
 from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.statistics.rollup import ScoredField
+from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.vessels import load_catalogue
 
 CATALOGUE = load_catalogue()
+SAMPLING = SamplingSettings(method_error_points=5.0, flagged_error_points=25.0)
+"""Of tests that state an interval: what a recipe assumes of its method is measured anew from time to time."""
 SIDE_PX = 100
 """Of a drawn picture: 100 x 100 pixels, of which any hundredth of a percent can be covered."""
 GRID_9 = tuple((y, x) for y in (37.0, 111.0, 185.0) for x in (37.0, 111.0, 185.0))

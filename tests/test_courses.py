@@ -9,7 +9,6 @@ import pytest
 
 from msc_vision.batch.courses import achieved_of_run, layer_study_of_runs, vessel_courses
 from msc_vision.batch.finished import read_finished
-from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.statistics.growth_series import standard_error_of
 from msc_vision.statistics.rollup import layer_estimates
@@ -106,7 +105,7 @@ def test_each_time_point_of_a_vessel_is_a_scan(courses):
 def test_the_error_of_a_scan_is_that_of_its_fields_alone(courses, run):
     """The method's error is in the run's own interval but not in a scan's: all scans of a vessel share it."""
     last = courses["GROWS"].scans[-1]
-    assert last.method_error_points == load_pipeline("contrast").sampling.method_error_points > 0
+    assert last.method_error_points == read_finished(run).sampling.method_error_points > 0
     assert last.scan().standard_error == pytest.approx(standard_error_of(last.estimate.confluency_interval))
     written = {one["vessel_id"]: one for one in json.loads((run / "vessels.json").read_text())["vessels"]}
     low, high = written["GROWS"]["confluency_interval"]
@@ -209,14 +208,37 @@ def test_what_a_runs_fields_have_reached_and_what_is_missing(run):
     assert blind.note == "2 scored fields, and it takes 3"
 
 
-def test_places_that_are_added_lie_between_those_that_were_taken(tmp_path):
-    """In the coordinates of the run, and never beyond its fields: where the walls are is not known."""
+@pytest.fixture(scope="module")
+def added(tmp_path_factory):
+    """A flask of four fields, its stage's zero far away, and the places that `achieved_of_run` wants on top."""
     fields = [
         replace(one, row=replace(one.row, y_um=one.row.y_um + 4e5, x_um=one.row.x_um - 2e5))
         for one in imaged("A", "t-75", (1,), {None: 50.0}, grid(3, 75.0), spread=8.0)
     ]
-    ((found,),) = achieved_of_run(write_run(tmp_path, fields), CATALOGUE, 3.0).values()
-    assert found.n_more == len(found.places) > 0
-    for name in ("y_um", "x_um"):
-        taken = [getattr(one.row, name) for one in fields]
-        assert all(min(taken) < getattr(place, name) < max(taken) for place in found.places)
+    run = write_run(tmp_path_factory.mktemp("few"), fields)
+    ((found,),) = achieved_of_run(run, CATALOGUE, 3.0).values()
+    assert found.n_more == len(found.places) > 3
+    return fields, found.places
+
+
+def test_places_to_add_are_in_the_coordinates_of_the_run(added):
+    """Between the fields that were taken: beyond them nobody knows where the walls are."""
+    fields, places = added
+    taken = [(one.row.y_um, one.row.x_um) for one in fields]
+    for place in places:
+        assert min(y for y, _ in taken) <= place.y_um <= max(y for y, _ in taken)
+        assert min(x for _, x in taken) <= place.x_um <= max(x for _, x in taken)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="fields added between those of a grid make its layer a patch: placement widens the box less, the more there"
+    " are, and the plan adds none outside of it",
+)
+def test_fields_that_are_added_as_planned_keep_the_interval_of_their_layer(added):
+    fields, places = added
+    more = [
+        placed(1, 50.0, (place.y_um / 1000, place.x_um / 1000), name=place.field, vessel="A", kind="t-75")
+        for place in places
+    ]
+    assert layer_estimates([*fields, *more], CATALOGUE)[0].confluency_interval is not None

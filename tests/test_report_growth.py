@@ -89,7 +89,7 @@ def test_window_and_axes_are_drawn_to_one_scale(forecast):
     assert drawing.now_px == pytest.approx(LEFT_PX + 48 * scale, abs=0.5)
     assert drawing.refeeds == (pytest.approx(LEFT_PX + 12 * scale, abs=0.5),)
     assert [tick.at for tick in drawing.planned] == pytest.approx([LEFT_PX + h * scale for h in (60, 84)], abs=0.5)
-    assert drawing.x_label == "hours since 2026-11-16 09:00 (first scan)" or "first scan" in drawing.x_label
+    assert drawing.x_label == "hours since 2026-11-16 09:00 UTC (first scan)"
     assert drawing.window_label == "window 70 – 90 %"
 
 
@@ -127,7 +127,7 @@ def test_what_is_said_of_a_forecast(forecast):
     assert said[0] == forecast.window.words
     assert re.search(r"expected; inside the window with a probability of [01]\.\d\d\.$", said[1])
     assert said[3] == forecast.departure.words
-    assert "A method error of 5 points at half cover is included." in said
+    assert any(re.fullmatch(r"A method error of \d+ points at half cover is included\.", one) for one in said)
     assert len(set(said)) == len(said)
     assert forecast_sentences(VesselForecast("V", reason="no time.")) == ("No forecast: no time.",)
 

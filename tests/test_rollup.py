@@ -3,7 +3,9 @@
 import math
 import random
 import re
+import statistics
 from dataclasses import asdict, replace
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -13,11 +15,12 @@ from scipy import stats
 
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import FieldScore, ManifestRow
+from msc_vision.statistics.arithmetic import counted, sample_sd, weighted_mean
 from msc_vision.statistics.rollup import ScoredField, layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import vessel_estimates
 from msc_vision.vessels import layer_ranges
-from sampling_cases import CATALOGUE, GRID_9, around, placed, spread_layer
+from sampling_cases import CATALOGUE, GRID_9, SAMPLING, around, placed, spread_layer
 
 
 def scored(layer, confluency, *, area=1.0, name=None, vessel="HS-A", kind="hyperstack-12", judgeable=100.0, px=1000):
@@ -293,12 +296,8 @@ def test_layers_in_words(layers, words):
 # --- what the fields tell of their layer -----------------------------------------------------------------------------
 
 
-def layer_of(fields, **changes):
-    return layer_estimates(
-        fields,
-        CATALOGUE,
-        settings=SamplingSettings(**({"method_error_points": 5.0, "flagged_error_points": 25.0} | changes)),
-    )[0]
+def layer_of(fields):
+    return layer_estimates(fields, CATALOGUE, settings=SAMPLING)[0]
 
 
 def test_nine_fields_over_the_layer_give_an_interval():
@@ -402,3 +401,31 @@ def test_order_zero_of_the_stage_and_unit_of_area_do_not_show_in_an_interval(see
 def test_settings_that_are_refused(changes, words):
     with pytest.raises(ValidationError, match=re.escape(words)):
         SamplingSettings(**changes)
+
+
+# --- sums ------------------------------------------------------------------------------------------------------------
+
+WEIGHED = st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3)), min_size=1, max_size=20)
+
+
+@given(WEIGHED, st.randoms(), st.floats(1e-3, 1e3))
+def test_a_weighted_mean_hangs_neither_on_order_nor_on_the_unit_of_weights(pairs, rng, unit):
+    mean = weighted_mean(*zip(*pairs, strict=True))
+    shuffled = rng.sample(pairs, len(pairs))
+    assert weighted_mean(*zip(*shuffled, strict=True)) == mean
+    values, weights = zip(*pairs, strict=True)
+    assert min(values) <= mean <= max(values)
+    assert weighted_mean(values, [unit * weight for weight in weights]) == pytest.approx(mean, rel=1e-9, abs=1e-6)
+    exact = sum(Fraction(v) * Fraction(w) for v, w in pairs) / sum(Fraction(w) for w in weights)
+    assert mean == pytest.approx(float(exact), rel=1e-12, abs=1e-9)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
+def test_a_standard_deviation_is_that_of_the_statistics_module(values):
+    assert sample_sd(values) == pytest.approx(statistics.stdev(values), rel=1e-9, abs=1e-6)
+
+
+def test_of_nothing_there_is_no_mean_and_of_one_no_spread():
+    assert weighted_mean([], []) is None
+    assert sample_sd([50.0]) is None
+    assert (counted(0, "field"), counted(1, "field"), counted(2, "field")) == ("0 fields", "1 field", "2 fields")

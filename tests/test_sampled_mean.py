@@ -7,9 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.spatial.distance import cdist
 
 from msc_vision.statistics.intervals import figure
-from msc_vision.statistics.sampled_mean import RANGES, _seen, _within, half_width, simple_mean, spatial_mean
+from msc_vision.statistics.sampled_mean import (
+    RANGES,
+    SHARES,
+    _seen,
+    _surfaces,
+    _within,
+    half_width,
+    simple_mean,
+    spatial_mean,
+)
 from msc_vision.statistics.scales import AMOUNT, PERCENT, PLAIN
 
 SIDE = 223.6
@@ -55,6 +65,19 @@ def test_fields_that_all_read_the_same_have_no_error(level, n):
     _, weights, places = drawn(n, n)
     mean = spatial_mean(np.full(n, level), weights, places, SIDES)
     assert (mean.mean, mean.standard_error, mean.freedom) == (level, 0.0, n - 1)
+
+
+@pytest.mark.parametrize("level", [37.1, 99.99, 100.0])
+def test_fields_that_differ_by_rounding_have_no_error(level):
+    """What is left of equal fields after a division and a multiplication: their scatter has no logarithm."""
+    for n in range(3, 30):
+        values = np.full(n, level)
+        values[0] = np.nextafter(level, 0)
+        _, weights, places = drawn(n, n)
+        mean = spatial_mean(values, weights, places, SIDES)
+        assert mean.standard_error == 0
+        low, high = figure(mean, PERCENT, 0.0).interval
+        assert high - low < 1e-9
 
 
 # --- fields at known places ------------------------------------------------------------------------------------------
@@ -149,6 +172,32 @@ def test_a_field_is_as_alike_to_its_layer_as_brute_force_says(slack):
     layer = rng.uniform(-0.5, 0.5, (400_000, 2)) + rng.uniform(-0.5, 0.5, (400_000, 2)) * slack
     brute = [[np.exp(-np.hypot(*(layer - one).T) / reach).mean() for one in places] for reach in RANGES]
     np.testing.assert_allclose(_seen(places, (1.0, 1.0), np.array(slack)), brute, rtol=0.08)
+
+
+def test_the_error_on_a_random_surface_is_that_of_matheron():
+    """Each kind of surface without slope, term by term: fields with fields, fields with the layer, layer with itself.
+
+    The fields reach two corners, so where the layer lies is known; it is cut into 45 x 45 cells.
+    """
+    rng = np.random.default_rng(3)
+    places = np.vstack([rng.uniform(0, SIDE, (8, 2)), [(0, 0), (SIDE, SIDE)]])
+    values, shares = rng.normal(60, 8, 10), np.full(10, 0.1)
+    factors, fits = _surfaces(values, shares, places, SIDES)
+    cells = np.stack(np.meshgrid(*[(np.arange(45) + 0.5) / 45] * 2), axis=-1).reshape(-1, 2)
+    at, ones = places / SIDE, np.ones(10)
+    kinds = [(share, reach) for share in SHARES for reach in RANGES]
+    for i, (share, reach) in enumerate(kinds, start=1):
+        alike = share * np.exp(-cdist(at, at) / reach) + (1 - share) * np.eye(10)
+        solved = np.linalg.inv(alike)
+        total = ones @ solved @ ones
+        residual = values - (ones @ solved @ values) / total
+        variance = residual @ solved @ residual / 9
+        to_layer = share * np.exp(-cdist(at, cells) / reach).mean(axis=1)
+        of_layer = share * np.exp(-cdist(cells, cells) / reach).mean()
+        extent = shares @ alike @ shares - 2 * shares @ to_layer + of_layer
+        assert factors[i] == pytest.approx(variance * extent, rel=0.06)
+        restricted = -0.5 * (np.linalg.slogdet(alike)[1] + np.log(total) + 9 * np.log(variance))
+        assert fits[i] == pytest.approx(restricted)
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say():

@@ -96,6 +96,15 @@ def test_every_place_lies_within_its_layer_and_is_one_of_a_grid(seed, goal, rati
     assert len(found.places) <= 2 * fields_for(goal, 12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_field_is_cut_by_the_wall(seed):
+    """Fields of 40 mm in a grid of 45 mm: whatever the start, some of them have to move inwards."""
+    found = plan(seed=seed, layers=(1,), imaging=ImagingSettings(field_mm=40.0))
+    for place in found.places:
+        assert min(place.y_um, place.x_um) >= 20_000 - 1
+        assert max(place.y_um, place.x_um) <= SIDES[0] * 1000 - 20_000 + 1
+
+
 def test_each_place_of_the_layer_has_the_same_chance():
     """The random starts of 2,000 plans: as many fields in each of 4 x 4 parts as its area says."""
     counts = np.zeros((4, 4))
@@ -200,18 +209,19 @@ def test_fields_that_scatter_as_before_reach_the_goal_and_one_less_does_not(erro
 
 
 def test_more_fields_go_where_the_layer_is_least_known():
-    """All nine fields in one half: the first new one goes as far away as it can get."""
-    places = [(y, x) for y in (10, 100, 200) for x in (10, 60, 110)]
-    found = more(error=3.0, places=places)
+    """Nine fields along three sides of a box: the first new ones go into its empty middle, and none leaves the box."""
+    places = [(0, x) for x in (0, 50, 100)] + [(100, x) for x in (0, 50, 100)] + [(y, 0) for y in (25, 50, 75)]
+    found = more(error=6.0, goal=6.0, places=places)
     seen = np.array(places, dtype=float)
+    distances = []
     for place in found.places:
         at = np.array([place.y_um, place.x_um]) / 1000
-        nearest = np.hypot(*(seen - at).T).min()
-        assert nearest > 15  # never onto a field that is there
+        assert ((at >= 0) & (at <= 100)).all()
+        distances.append(np.hypot(*(seen - at).T).min())
         seen = np.vstack([seen, at])
-    distances = [np.hypot(*(np.array(places) - [p.y_um / 1000, p.x_um / 1000]).T).min() for p in found.places]
-    assert distances[0] == pytest.approx(max(distances))
-    assert [place.field for place in found.places[:2]] == ["N01", "N02"]
+    assert distances[0] > 40
+    assert distances == sorted(distances, reverse=True) or np.allclose(distances, sorted(distances, reverse=True))
+    assert [(place.field, place.stratum) for place in found.places[:2]] == [("N01", "between"), ("N02", "between")]
 
 
 def test_thousands_of_places_are_thousands_of_places():

@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from msc_vision.records import ManifestRow
+from msc_vision.statistics.components import variance_components
 from msc_vision.statistics.rollup import layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
-from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, vessel_estimates
-from sampling_cases import CATALOGUE, around, grid, placed, spread_layer, study
+from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, run_components, vessel_estimates
+from sampling_cases import CATALOGUE, SAMPLING, around, grid, placed, spread_layer, study
 
-DEFAULT = SamplingSettings(method_error_points=5.0, flagged_error_points=25.0)
 NO_METHOD_ERROR = SamplingSettings(method_error_points=0.0, flagged_error_points=0.0)
 EXACT = 0.001
 """Intervals are quantiles of draws, rounded."""
 
 
-def estimate(fields, *, settings=DEFAULT, known=None, profile="standard"):
+def estimate(fields, *, settings=SAMPLING, known=None, profile="standard"):
     layers = layer_estimates(fields, CATALOGUE, optics_profile=profile, settings=settings)
     (vessel,) = vessel_estimates(layers, CATALOGUE, settings=settings, study=known)
     return vessel
@@ -173,6 +173,50 @@ def test_a_flask_has_the_interval_of_its_one_layer():
     assert found.confluency_percent == found.layers[0].confluency_percent
 
 
+def test_without_a_study_nothing_tells_one_unseen_layer_from_another():
+    found = estimate(stack({1: 80.0, 6: 76.0, 12: 84.0}))
+    unseen = [one for one in found.layers if one.state == "inferred"]
+    assert len({(one.confluency_percent, one.confluency_interval, one.in_window_probability) for one in unseen}) == 1
+    known = study(offsets=tuple(np.linspace(0.05, -0.05, 12)))
+    unseen = [one for one in estimate(stack({1: 80.0, 2: 76.0}), known=known).layers if one.state == "inferred"]
+    assert len({one.confluency_interval for one in unseen}) == 10
+
+
+@pytest.mark.parametrize(("share", "factor"), [(0.0, 1.0), (0.5, 0.5**0.5), (1.0, 0.0), (1.2, 0.0)])
+def test_the_part_of_a_layer_that_was_imaged_has_no_sampling_error(share, factor):
+    """T-75: nine fields of so much of its 75 cm² together; the error of the method stays."""
+
+    def layer(area):
+        (found,) = layer_estimates(
+            spread_layer(1, around(60), grid(3, 75.0), kind="t-75", area=area), CATALOGUE, settings=SAMPLING
+        )
+        return found
+
+    little, much = layer(1e-6), layer(max(7500 * share / 9, 1e-6))
+    assert much.standard_error_points == pytest.approx(factor * little.standard_error_points, rel=1e-4)
+    low, high = much.confluency_interval
+    assert high - low > 15
+
+
+def test_how_much_fields_layers_and_vessels_of_a_run_differ():
+    """On the angle scale, of the fields themselves: what statsmodels is compared with elsewhere."""
+    fields = [*stack({1: 80.0, 6: 60.0, 12: 70.0}), *stack({1: 50.0, 2: 40.0}, vessel="B")]
+    found = run_components(fields)
+    angles = [100 * np.arcsin(np.sqrt(one.score.confluency_percent / 100)) for one in fields]
+    slow = variance_components(angles, [one.row.layer for one in fields], [one.row.vessel_id for one in fields])
+    for name in ("field", "layer", "vessel", "mean", "mean_error"):
+        assert getattr(found, name) == pytest.approx(getattr(slow, name), abs=1e-5)
+    assert run_components(fields[::-1]) == found
+
+
+def test_flasks_with_one_field_each_tell_how_flasks_differ_and_nothing_else():
+    fields = [placed(1, level, name="f", vessel=f"T{level}", kind="t-75") for level in (40.0, 50.0, 60.0)]
+    found = run_components(fields)
+    assert (found.field, found.layer) == (None, None)
+    assert found.vessel == pytest.approx(10, rel=0.02)
+    assert run_components(fields[:1]) is None
+
+
 # --- the window, the worst layers, the trend -------------------------------------------------------------------------
 
 
@@ -186,7 +230,7 @@ def test_the_share_of_the_area_within_the_window():
 
 
 def test_the_slope_over_the_layers_is_a_straight_line():
-    levels = {layer: 90.0 - 2.0 * layer for layer in (1, 4, 7, 10, 12)}
+    levels = {1: 88.0, 4: 79.0, 7: 80.0, 10: 66.0, 12: 68.0}
     found = estimate(stack(levels, spread=1.0))
     values = [one.confluency_percent for one in found.layers if one.layer in levels]
     line = stats.linregress(list(levels), values)
@@ -219,7 +263,7 @@ def _width(found):
     st.lists(st.one_of(st.sampled_from([0.0, 100.0]), st.floats(0, 100)), min_size=12, max_size=12),
     st.sets(st.integers(1, 12), min_size=1),
     st.sampled_from([0.0, 10.0]),
-    st.sampled_from([DEFAULT, NO_METHOD_ERROR]),
+    st.sampled_from([SAMPLING, NO_METHOD_ERROR]),
 )
 def test_every_interval_lies_within_0_to_100_and_holds_its_estimate(levels, seen, spread, sampling):
     """Bare and full layers among them, with and without scatter, from one layer to all."""
@@ -251,9 +295,9 @@ def test_the_order_of_fields_and_layers_does_not_show(random, seed):
     fields = stack({1: rng.uniform(5, 95), 6: rng.uniform(5, 95), 12: rng.uniform(5, 95)})
     one = estimate(fields)
     random.shuffle(fields)
-    layers = list(layer_estimates(fields, CATALOGUE, settings=DEFAULT))
+    layers = list(layer_estimates(fields, CATALOGUE, settings=SAMPLING))
     random.shuffle(layers)
-    assert vessel_estimates(layers, CATALOGUE, settings=DEFAULT) == (one,)
+    assert vessel_estimates(layers, CATALOGUE, settings=SAMPLING) == (one,)
 
 
 @settings(max_examples=10, deadline=None)
@@ -283,8 +327,8 @@ def test_a_field_on_one_layer_changes_nothing_about_another():
 
 def test_a_vessel_is_the_same_whatever_else_was_imaged():
     mine, others = stack({1: 60.0, 6: 70.0, 12: 80.0}), stack({1: 10.0, 2: 20.0}, vessel="B")
-    layers = layer_estimates([*others, *mine], CATALOGUE, settings=DEFAULT)
-    assert vessel_estimates(layers, CATALOGUE, settings=DEFAULT)[1] == estimate(mine)
+    layers = layer_estimates([*others, *mine], CATALOGUE, settings=SAMPLING)
+    assert vessel_estimates(layers, CATALOGUE, settings=SAMPLING)[1] == estimate(mine)
 
 
 def test_more_fields_of_the_same_kind_never_widen():
@@ -316,7 +360,7 @@ def test_of_a_stack_without_layers_that_differ_the_interval_is_students():
 # --- batches ---------------------------------------------------------------------------------------------------------
 
 
-def batch(*groups, known=None, settings=DEFAULT):
+def batch(*groups, known=None, settings=SAMPLING):
     layers = layer_estimates([field for group in groups for field in group], CATALOGUE, settings=settings)
     vessels = vessel_estimates(layers, CATALOGUE, settings=settings, study=known)
     (found,) = batch_estimates(vessels, {one.vessel_id: "L7" for one in vessels}, study=known)
@@ -340,7 +384,7 @@ def test_the_error_of_the_method_does_not_average_out_over_a_batch():
     """Four stacks alike: without a method error half as wide as one, with it hardly narrower."""
     names = ("A", "B", "C", "D")
     groups = [stack(dict.fromkeys(range(1, 13), 50.0), vessel=name) for name in names]
-    for sampling, ratio in ((NO_METHOD_ERROR, 0.5), (DEFAULT, 0.97)):
+    for sampling, ratio in ((NO_METHOD_ERROR, 0.5), (SAMPLING, 0.97)):
         vessels, found = batch(*groups, settings=sampling)
         assert _width(found) / _width(vessels[0]) == pytest.approx(ratio, abs=0.03)
 

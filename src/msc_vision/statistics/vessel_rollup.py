@@ -256,9 +256,7 @@ def _draws(layers: tuple[LayerEstimate, ...], study: LayerStudy | None) -> tuple
     """Return what all layers may be and how that was got, or None and why not."""
     means = tuple(found for one in layers if (found := _layer_mean(one)) is not None)
     numbers = tuple(one.layer for one in means)
-    refusal = None
-    if study is not None and len(means) < len(layers):
-        refusal = study.refusal_of_type(layers[0].vessel_type, len(layers))
+    refusal = None if study is None else study.refusal_of_type(layers[0].vessel_type, len(layers))
     used = None if refusal is not None else study
     reason = why_undetermined(numbers, len(layers), used)
     if reason is not None:
