@@ -145,7 +145,7 @@ def test_random_settings_are_as_various_as_they_say():
     contrast = np.array([1 - s.optics.stray_light for s in drawn])
     assert np.percentile(contrast, 98) / np.percentile(contrast, 2) > 3.5
     for name in FaultSettings.model_fields:
-        if name != "seam_step":
+        if name not in ("seam_step", "bright_scratches", "detaching_um"):  # never drawn by chance
             happens = np.mean([getattr(s.faults, name) not in (0, "none") for s in drawn])
             assert 0.03 < happens < 0.16, name
     assert np.mean([s.camera.least_texture_snr >= 1.5 for s in drawn]) > 0.9

@@ -246,7 +246,9 @@ def test_labels_and_foreground_agree_with_the_score(image, pipeline, tmp_path):
     score = scored(image, pipeline, tmp_path)
     foreground, labels, _ = read_labels(tmp_path / "f.ome.zarr")
     assert np.array_equal(foreground, labels > 0)
-    assert labels.max() == score.n_objects
+    objects = np.load(tmp_path / "f.npy")
+    assert labels.max() == (objects["kind"] == "cell").sum()
+    assert len(objects) == score.n_objects
     judged = score.judgeable_percent / 100 * foreground.size
     assert score.confluency_percent == pytest.approx(100 * foreground.sum() / judged)
 

@@ -102,8 +102,9 @@ def plan(  # noqa: PLR0913, PLR0917  (one parameter per option)
 
     Places are those of a grid over each layer with a random start. They are printed as CSV: layer, field, y and x in µm
     of the middle of the field, and whether it lies at the edge; y and x from a corner of the layer, with --after in the
-    coordinates of the run, between its fields. The talk on stderr says how many fields it takes, how long, how many
-    gigabytes, and what cannot be seen at all. Half-widths are those of sampling; the error of the method comes on top.
+    coordinates of the run (leave out what lies beyond a wall). The talk on stderr says how many fields it takes, how
+    long, how many gigabytes, and what cannot be seen at all. Half-widths are those of sampling; the error of the method
+    comes on top.
 
     **Examples**
 

@@ -53,6 +53,7 @@ def cut_necks(
     """
     side = neck_grid_px(working_um)
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_5)[side // 2 :: side, side // 2 :: side]
+    depth = np.minimum(depth, 2 * _WIDE_UM / working_um)  # without a rim anywhere OpenCV gives the largest float
     depth = np.minimum(np.rint(depth * (_STEPS * working_um)), _STEPS * _WIDE_UM).astype(np.uint16)
     if not depth.size or depth.max() < _STEPS * _NARROW_UM:
         return mask

@@ -267,11 +267,14 @@ def _place(
 
 
 def _farthest(layer: int, places: FloatArray, n_more: int) -> tuple[Place, ...]:
-    """Return places one by one, each farthest from any field, within the box of the fields.
+    """Return places one by one, each farthest from any field, within the box that the fields stand for.
 
-    Beyond that box nobody knows where the walls are.
+    That box is widened as much as chance keeps fields from the rim (see `place_fields`), so that more fields stand for
+    no less. Where the walls are is not known: a place beyond one cannot be taken.
     """
-    low, high = places.min(axis=0), places.max(axis=0)
+    n = len(places)
+    middle, half = (places.min(axis=0) + places.max(axis=0)) / 2, np.ptp(places, axis=0) / 2 * (n + 1) / (n - 1)
+    low, high = middle - half, middle + half
     n_steps = max(_LATTICE, math.ceil(2 * math.sqrt(n_more)))  # so that no place has to serve twice
     steps = (np.arange(n_steps) + 0.5) / n_steps
     y, x = np.meshgrid(low[0] + steps * (high[0] - low[0]), low[1] + steps * (high[1] - low[1]), indexing="ij")
