@@ -220,7 +220,7 @@ def test_more_fields_go_where_the_layer_is_least_known():
         distances.append(np.hypot(*(seen - at).T).min())
         seen = np.vstack([seen, at])
     assert distances[0] > 40
-    assert distances == sorted(distances, reverse=True) or np.allclose(distances, sorted(distances, reverse=True))
+    assert (np.diff(distances) < 0.01).all()  # mm; places are whole µm
     assert [(place.field, place.stratum) for place in found.places[:2]] == [("N01", "between"), ("N02", "between")]
 
 
