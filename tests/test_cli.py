@@ -735,3 +735,36 @@ def test_the_ten_lines_of_the_readme_run(tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), names)
     assert (tmp_path / "T75-B.run" / "report.html").is_file()
     assert names["summary"].n_scored == 5
+
+
+# --- doublings -------------------------------------------------------------------------------------------------------
+
+
+def test_doublings_are_printed_and_said():
+    result = call("doublings", "--seeded", "1e6", "--harvested", "8e6")
+    assert (result.exit_code, result.stdout.strip()) == (0, "3.000")
+    assert "3.00 population doublings" in result.stderr
+
+
+def test_caps_tell_how_many_passages_are_left():
+    arguments = ("--hours", "96", "--pdl", "14", "--passage", "4", "--max-pdl", "25", "--max-passage", "7", "--json")
+    result = call("doublings", "--seeded", "1e6", "--harvested", "8e6", *arguments)
+    left = json.loads(result.stdout)["remaining"]
+    assert (left["passages"], left["further_passages"]) == (3, 2)
+    assert left["doublings"]["value"] == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--seeded", "0", "--harvested", "8e6"), "error: The seeded number of cells is above 0 and finite, not 0."),
+        (
+            ("--seeded", "1e6", "--harvested", "8e6", "--max-pdl", "25"),
+            "error: Caps need to know the age: give --pdl, --passage and --hours too.",
+        ),
+    ],
+    ids=["nothing seeded", "caps without an age"],
+)
+def test_doublings_of_nonsense_are_one_line(arguments, words):
+    result = call("doublings", *arguments)
+    assert (result.exit_code, result.stderr.strip()) == (2, words)

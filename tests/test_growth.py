@@ -486,3 +486,27 @@ def test_p_values_of_usual_cultures_are_spread_evenly():
 def test_a_level_that_is_no_chance_is_refused(level):
     with pytest.raises(InvalidArgumentError, match="between 0 and 1"):
         departure(readings(TYPICAL, [24]), PRIOR, level=level)
+
+
+@pytest.mark.parametrize("points", [0.0, 5.0])
+def test_a_shared_error_of_the_method_widens_the_forecast_and_keeps_its_middle(points):
+    growth = fit_growth(growth_series([TimePoint(24, 15.0, 1.5), TimePoint(48, 30.0, 2.0)]), placeholder_prior())
+    plain, shared = growth.forecast([48.0, 72.0]), growth.misread_by(points).forecast([48.0, 72.0])
+    if points == 0:
+        np.testing.assert_allclose(shared.low_percent, plain.low_percent)
+        assert growth.misread_by(0.0).window(70, 90).entered == growth.window(70, 90).entered
+    else:
+        assert (shared.high_percent - shared.low_percent > plain.high_percent - plain.low_percent + 5).all()
+        np.testing.assert_allclose(shared.mean_percent, plain.mean_percent, atol=1.5)
+        entered = growth.misread_by(points).window(70, 90).entered
+        assert entered.low_h < growth.window(70, 90).entered.low_h
+
+
+def test_a_culture_that_reads_too_high_in_a_draw_is_less_confluent_in_it():
+    growth = fit_growth(growth_series([TimePoint(24, 15.0, 1.5), TimePoint(48, 30.0, 2.0)]), placeholder_prior())
+    shared = growth.misread_by(8.0)
+    lower = shared.curves([48.0])[:, 0] < growth.curves([48.0])[:, 0]
+    assert (lower == (shared.misreading > 0)).mean() > 0.999
+    times, plain = shared.hours_until(60.0), growth.hours_until(60.0)
+    known = np.isfinite(times) & np.isfinite(plain)
+    assert ((times >= plain) == (shared.misreading >= 0))[known].all()

@@ -1,6 +1,7 @@
 """Masks and confluencies against truth: overlap, instances, agreement, bands; the same numbers as a second scorer."""
 
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from msc_vision.statistics.validation import (
     covered_percent,
     density_band,
     mask_overlap,
+    method_error_points,
     spearman,
     summarise,
     summarise_by_density,
@@ -201,3 +203,12 @@ def test_average_precision_equals_the_independent_scorer():
         np.testing.assert_allclose(
             average_precision(truth, predicted), scorer.overlap_scores(truth, predicted), atol=1e-12
         )
+
+
+def test_method_error_is_in_points_at_half_cover():
+    """An error of 5 points at 50 % is 5; the same error at 5 % is worth more, because there methods differ less."""
+    assert method_error_points([50.0], [55.0]) == pytest.approx(5.0, abs=0.05)
+    assert method_error_points([5.0], [10.0]) > 9
+    assert method_error_points([20.0, 80.0], [20.0, 80.0]) == 0
+    by_hand = [100 * (math.asin(math.sqrt(m / 100)) - math.asin(math.sqrt(r / 100))) for r, m in ((20, 30), (70, 60))]
+    assert method_error_points([20, 70], [30, 60]) == pytest.approx(math.sqrt(sum(e * e for e in by_hand) / 2))
