@@ -429,3 +429,12 @@ def test_of_nothing_there_is_no_mean_and_of_one_no_spread():
     assert weighted_mean([], []) is None
     assert sample_sd([50.0]) is None
     assert (counted(0, "field"), counted(1, "field"), counted(2, "field")) == ("0 fields", "1 field", "2 fields")
+
+
+def test_fields_that_cover_more_than_their_layer_contradict_it():
+    """Nine fields of 100 cm² on a layer of 500 cm²: a pixel size or the vessel type is wrong, so no interval."""
+    fields = [placed(1, percent, at, name=f"f{i}", area=10_000.0) for i, (percent, at) in enumerate(
+        zip(around(50), GRID_9, strict=True))]  # fmt: skip
+    layer = layer_of(fields)
+    assert layer.confluency_interval is None
+    assert layer.interval_note == "the fields cover 180 % of the layer: pixel size or vessel type is wrong"
