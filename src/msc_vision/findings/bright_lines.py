@@ -37,7 +37,7 @@ class BrightLineSettings(BaseModel):
 
     percent: float = Field(32.0, gt=1, description="Least brightness against 12 µm around; most halos are fainter.")
     width_um: float = Field(3.2, gt=1, le=6, description="Radius of a disc that fits into no scratch.")
-    length_um: float = Field(220.0, gt=20, description="Shorter straight lines are halos along spindles.")
+    length_um: float = Field(300.0, gt=20, description="Shorter straight lines are halos along spindles.")
     beside: float = Field(
         0.11,
         ge=0,

@@ -38,7 +38,7 @@ SURFACE_FEATURES = (
         "field",
         "µm/mm²",
         "Length of straight bright lines on the surface.",
-        "sum of lines of 220 µm and more through thin parts 32 % brighter than 12 µm around (Hough transform),"
+        "sum of lines of 300 µm and more through thin parts 32 % brighter than 12 µm around (Hough transform),"
         " those on bubbles and rolled edges left out, per field area",
         "own; lines after Duda and Hart 1972 (doi:10.1145/361237.361242)",
     ),
