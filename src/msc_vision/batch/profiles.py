@@ -1,6 +1,5 @@
 """Read out of finished run folders what is compared between cultures: the profiles of their fields."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from msc_vision import __version__
-from msc_vision.batch.store import FIELDS_NAME, RUN_NAME, file_sha256
+from msc_vision.batch.finished import read_record
+from msc_vision.batch.store import FIELDS_NAME, file_sha256
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.morphology.baseline import SAME, Baseline, Origin, ProfiledField, Source, make_baseline
 from msc_vision.morphology.profile import PROFILE_TRAITS
@@ -45,12 +45,8 @@ def read_profiles(run: Path) -> RunProfiles:
     InvalidDataError
         If it cannot be read.
     """
-    if not (run / RUN_NAME).is_file():
-        raise InvalidArgumentError(f"{run} is no run folder (no {RUN_NAME}).")
+    record = read_record(run)
     try:
-        record: dict[str, Any] = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
-        if not str(record["state"]).startswith("done"):
-            raise InvalidArgumentError(f"{run} is not finished (its state is {record['state']}); go on with --resume.")
         pipeline_sha256 = str(record["settings"]["pipeline"]["sha256"])
         table = pq.ParquetFile(run / FIELDS_NAME).read()
         source = Source(str(record["run_id"]), file_sha256(run / FIELDS_NAME), table.num_rows)
