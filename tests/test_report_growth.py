@@ -203,7 +203,7 @@ def test_with_a_study_the_others_are_inferred_in_words(pages):
     words = vessel_sentence(vessel)
     assert words.startswith(
         f"{vessel.confluency_percent:.1f} % confluent (95 %: {low:.0f} – {high:.0f} %): layers 1-2 measured (8 fields),"
-        " layers 3-12 inferred from them."
+        " layers 3-12 inferred from the layer study (five opened stacks (test))."
     )
     assert "of the area" in words
     assert "is on layers within 70 – 90 %." in words

@@ -14,6 +14,7 @@ from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import labels_sha256, read_labels, write_labels
 from msc_vision.io.sealed import canonical_sha256
+from sampling_cases import around, spread_layer, write_run
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,12 @@ def test_later_additions_are_no_complaint_and_strangers_a_warning(out):
     assert verify_run(out) == ()
     (out / "Thumbs.db").touch()
     assert [str(c) for c in verify_run(out)] == ["warning: Thumbs.db: It does not belong to a run folder."]
+
+
+@pytest.mark.parametrize("numbers", [(1, 6, 12), (1, 2, 3)], ids=["all over the stack", "only the bottom"])
+def test_a_run_with_inferred_or_undetermined_layers_is_as_it_was_written(numbers, tmp_path):
+    fields = [one for n in numbers for one in spread_layer(n, around(60.0, seed=n))]
+    run = write_run(tmp_path, fields)
+    states = {layer["state"] for layer in json.loads((run / "vessels.json").read_text())["vessels"][0]["layers"]}
+    assert ("inferred" in states) == (12 in numbers)
+    assert verify_run(run) == ()

@@ -77,7 +77,13 @@ def _between(interval: Range | None) -> str:
 
 
 def _inferred(vessel: VesselEntry) -> str:
-    return f", {named_layers(vessel.inferred)} inferred from them" if vessel.inferred else ""
+    return f", {named_layers(vessel.inferred)} inferred from {_basis(vessel)}" if vessel.inferred else ""
+
+
+def _basis(vessel: VesselEntry) -> str:
+    """Return what unseen layers are inferred from, as the note of the vessel's interval says it."""
+    basis = vessel.interval_note.removeprefix("95 %: ").split(", and a method error")[0]
+    return f"the {basis}" if basis else "them"
 
 
 def _window_sentences(vessel: VesselEntry) -> list[str]:

@@ -259,6 +259,8 @@ def _draws(layers: tuple[LayerEstimate, ...], study: LayerStudy | None) -> tuple
     refusal = None if study is None else study.refusal_of_type(layers[0].vessel_type, len(layers))
     used = None if refusal is not None else study
     reason = why_undetermined(numbers, len(layers), used)
+    if reason is not None and all(one.state in MEASURED for one in layers):
+        return None, f"no interval: {'; '.join(sorted({one.interval_note for one in layers}))}"
     if reason is not None:
         return None, f"undetermined: {reason}{'' if refusal is None else f' ({refusal})'}{_why_no_layer(layers, means)}"
     known = [one.method_error_points for one in layers if one.method_error_points is not None]
