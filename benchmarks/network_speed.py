@@ -18,6 +18,7 @@ from benchmarks.inputs import PIXEL_SIZE_UM, SIDE_PX, base_fields, manifest_of, 
 from benchmarks.setup import Setup
 from benchmarks.speed import MEGAPIXELS, STAGES, Stages, alternately, profile_table, run_seconds, spread
 from benchmarks.tables import Figure, Section, at_least, at_most, table
+from msc_vision.batch.execute import libraries_in_one_thread
 from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.records import FieldScore, Region
@@ -134,7 +135,9 @@ def describing_percent(folder: Path, recipe: Pipeline, n: int) -> float:
                 score_field(task)
         return time.process_time() - start
 
-    with_all, without = alternately([partial(scored, is_described=is_described) for is_described in (True, False)], 3)
+    cases = [partial(scored, is_described=is_described) for is_described in (True, False)]
+    with libraries_in_one_thread():
+        with_all, without = alternately(cases, 3)
     return 100 * (statistics.median(with_all) / statistics.median(without) - 1)
 
 

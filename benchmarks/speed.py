@@ -16,7 +16,7 @@ import cv2
 from benchmarks.inputs import SIDE_PX, manifest_of, tiff_folder
 from benchmarks.setup import Setup
 from benchmarks.tables import Section, at_least, at_most, table
-from msc_vision.batch.execute import Scorer, opencv_in_one_thread
+from msc_vision.batch.execute import Scorer, libraries_in_one_thread
 from msc_vision.batch.field import FieldTask, score_field
 from msc_vision.batch.pipeline import Pipeline, load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
@@ -144,7 +144,7 @@ def _read_and_filter(folder: Path) -> float:
 
     paths = sorted(folder.glob("*.tif"))
     start = time.perf_counter()
-    with opencv_in_one_thread(), ThreadPoolExecutor(THREADS) as pool:
+    with libraries_in_one_thread(), ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(work, paths))
     return time.perf_counter() - start
 
@@ -172,7 +172,7 @@ def profile_table(folder: Path, pipeline: Pipeline, stages: Stages, n: int) -> s
     """
     manifest = manifest_of(folder)
     profile = cProfile.Profile()
-    with tempfile.TemporaryDirectory() as scratch, opencv_in_one_thread():
+    with tempfile.TemporaryDirectory() as scratch, libraries_in_one_thread():
         tasks = [
             FieldTask(row.field or "", manifest.image_path(row), row, pipeline, Path(scratch) / f"{i}.ome.zarr", None)
             for i, row in enumerate(manifest.rows[:n])

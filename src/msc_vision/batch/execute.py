@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import cv2
+from threadpoolctl import threadpool_limits
 
 from msc_vision import __version__
 from msc_vision.batch.field import FieldTask, TileMap
@@ -126,12 +127,13 @@ def discard_outputs(task: FieldTask) -> None:
 
 
 @contextmanager
-def opencv_in_one_thread() -> Iterator[None]:
-    """Keep OpenCV from starting threads of its own, so that fields rather than rows are scored side by side."""
+def libraries_in_one_thread() -> Iterator[None]:
+    """Keep OpenCV and linear algebra from threads of their own, so that fields, not rows, are scored side by side."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        yield
+        with threadpool_limits(1, user_api="blas"):
+            yield
     finally:
         cv2.setNumThreads(before)
 
@@ -148,7 +150,7 @@ class ThreadExecutor:
     def outcomes(self, tasks: Iterable[FieldTask], scorer: Scorer) -> Iterator[Outcome]:
         """Yield one outcome per task, as they complete; at most two tasks per worker are handed out in advance."""
         waiting = iter(tasks)
-        with opencv_in_one_thread(), _Team(self.workers) as team:
+        with libraries_in_one_thread(), _Team(self.workers) as team:
             running = {team.submit(scorer, task) for task in islice(waiting, 2 * self.workers)}
             while running:
                 done, running = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
@@ -313,7 +315,7 @@ class _DaskDesk:
 
 
 def _score_in_worker(scorer: Scorer, task: FieldTask) -> Outcome:
-    with opencv_in_one_thread():
+    with libraries_in_one_thread():
         return attempt(scorer, task, map)
 
 

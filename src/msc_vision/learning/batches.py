@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msc_vision.batch.execute import opencv_in_one_thread
+from msc_vision.batch.execute import libraries_in_one_thread
 from msc_vision.learning.augment import log_uniform, photometric
 from msc_vision.learning.prepared import TrainingItem
 from msc_vision.learning.recipe import AugmentationRecipe, TrainingRecipe
@@ -161,7 +161,10 @@ def batches(maker: BatchMaker, first_step: int, *, threads: int) -> Iterator[Bat
     waiting: deque[Future[Batch]] = deque()
     step = first_step
     # a thread pool of torch inside each thread would fight the training for the cores
-    with opencv_in_one_thread(), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with (
+        libraries_in_one_thread(),
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
         try:
             while True:
                 while len(waiting) < threads + _AHEAD:
