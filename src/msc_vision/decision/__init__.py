@@ -1,0 +1,1 @@
+"""From evidence to a traceable verdict: rule sets, judgement, decision records."""
