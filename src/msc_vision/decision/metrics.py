@@ -7,6 +7,7 @@ from msc_vision.decision.belief import ScaleName
 from msc_vision.errors import InvalidArgumentError
 
 Level = Literal["vessel", "layer", "batch"]
+Beyond = Literal["not met", "missing", "doubt"]
 Kind = Literal["estimate", "exact", "category", "time"]
 """``estimate``: a figure that is believed with an interval, judged by probability. ``exact``: a count or a stated
 number, judged as it is. ``category``: a word, judged by a list of words. ``time``: hours since a moment, judged as it
@@ -33,10 +34,18 @@ class Metric:
         Of a category: all that it can be.
     doubtful : tuple of str
         Words of a category that a person has to look at before they count.
+    unknown : tuple of str
+        Words of a category that say that nothing is known.
+    beyond : {'not met', 'missing', 'doubt'}
+        What it means that a value lies beyond its limits: the vessel is not as it should be; there is too little
+        evidence; or a person has to look at the evidence.
+    label : str
+        As a sentence begins with it.
     meaning : str
     """
 
     name: str
+    label: str
     unit: str
     kind: Kind
     levels: tuple[Level, ...]
@@ -45,11 +54,14 @@ class Metric:
     rises_with_growth: bool = False
     words: tuple[str, ...] = ()
     doubtful: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    beyond: Beyond = "not met"
 
 
 _ALL: tuple[Metric, ...] = (
     Metric(
         "confluency_percent",
+        "Confluency",
         "%",
         "estimate",
         ("vessel", "layer", "batch"),
@@ -59,6 +71,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "drift_of_alarm",
+        "Drift score over its alarm limit",
         "ratio",
         "estimate",
         ("vessel", "layer"),
@@ -67,6 +80,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "cells_per_covered_area_of_baseline",
+        "Cells per covered area over the baseline's",
         "ratio",
         "estimate",
         ("vessel", "layer"),
@@ -75,6 +89,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "aggregates_per_cm2",
+        "Aggregates per cm²",
         "1/cm2",
         "estimate",
         ("vessel", "layer"),
@@ -83,6 +98,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "aggregate_area_percent",
+        "Area under aggregates",
         "%",
         "estimate",
         ("vessel", "layer"),
@@ -91,6 +107,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "density_per_cm2",
+        "Cells per cm²",
         "1/cm2",
         "estimate",
         ("vessel", "layer"),
@@ -100,28 +117,87 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "contamination",
+        "Contamination: the pictures show",
         "",
         "category",
         ("vessel", "layer"),
         "visual signs of contamination in phase contrast; mycoplasma and virus cannot be seen",
         words=("no visual sign", "suspect", "not assessable"),
         doubtful=("suspect",),
+        unknown=("not assessable",),
     ),
-    Metric("passage", "passages", "exact", ("vessel",), "passage number, as the manifest states it"),
-    Metric("pdl", "doublings", "exact", ("vessel",), "population doubling level, as the manifest states it"),
-    Metric("measured_percent", "%", "exact", ("vessel",), "share of the culture area on layers with a measurement"),
-    Metric("known_percent", "%", "exact", ("vessel",), "share of the culture area on measured or inferred layers"),
-    Metric("fields_scored", "fields", "exact", ("vessel", "layer"), "fields that could be scored"),
-    Metric("fields_failed_percent", "%", "exact", ("vessel",), "share of the fields that failed with an error"),
-    Metric("fields_rejected_percent", "%", "exact", ("vessel",), "share of the fields that could not be judged"),
+    Metric("passage", "Passage", "passages", "exact", ("vessel",), "passage number, as the manifest states it"),
     Metric(
-        "fields_doubtful_percent",
+        "pdl",
+        "Population doubling level",
+        "doublings",
+        "exact",
+        ("vessel",),
+        "population doubling level, as the manifest states it",
+    ),
+    Metric(
+        "measured_percent",
+        "Measured culture area",
         "%",
         "exact",
         ("vessel",),
-        "share of the scored fields whose confluency a person should look at: methods disagree, unsure, strange",
+        "share of the culture area on layers with a measurement",
+        beyond="missing",
     ),
-    Metric("scan_age_h", "h", "time", ("vessel",), "hours from the last image of the vessel to the decision"),
+    Metric(
+        "known_percent",
+        "Measured or inferred culture area",
+        "%",
+        "exact",
+        ("vessel",),
+        "share of the culture area on measured or inferred layers",
+        beyond="missing",
+    ),
+    Metric(
+        "fields_scored",
+        "Scored fields",
+        "fields",
+        "exact",
+        ("vessel", "layer"),
+        "fields that could be scored",
+        beyond="missing",
+    ),
+    Metric(
+        "fields_failed_percent",
+        "Failed fields",
+        "%",
+        "exact",
+        ("vessel",),
+        "share of the fields that failed with an error",
+        beyond="missing",
+    ),
+    Metric(
+        "fields_rejected_percent",
+        "Rejected fields",
+        "%",
+        "exact",
+        ("vessel",),
+        "share of the fields that could not be judged",
+        beyond="missing",
+    ),
+    Metric(
+        "fields_doubtful_percent",
+        "Doubtful fields",
+        "%",
+        "exact",
+        ("vessel", "layer"),
+        "share of the scored fields whose confluency a person should look at: methods disagree, unsure, strange",
+        beyond="doubt",
+    ),
+    Metric(
+        "scan_age_h",
+        "Last image taken",
+        "h",
+        "time",
+        ("vessel",),
+        "hours from the last image of the vessel to the decision",
+        beyond="missing",
+    ),
 )
 METRICS = {one.name: one for one in _ALL}
 
