@@ -134,7 +134,9 @@ class Transaction:
 
     def note_refusal(self, err: RefusedError) -> Head:
         """Log that somebody was refused."""
-        return self.note(who=err.who, what=err.what, target=err.target, target_id=err.target_id, why=str(err))
+        return self.note(
+            who=err.who, what=f"refused: {err.what}", target=err.target, target_id=err.target_id, why=str(err)
+        )
 
     def find(self, table: Table, key: str | Sequence[str]) -> dict[str, Any] | None:
         """Return a row by its key; None if there is none."""
