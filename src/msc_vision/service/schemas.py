@@ -9,6 +9,7 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"
 LongText = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$")]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 DecisionId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 RuleSetName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}(@[0-9A-Za-z][0-9A-Za-z.+-]{0,31})?$")]
 Username = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x20\x7f]+$")]
@@ -356,10 +357,13 @@ class Review(Answered):
 
 
 class SignAsk(Asked):
-    """A signature: the password once more, and what it means."""
+    """A signature: the password once more, the sha256 of the record that was read, and what the signature means."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"password": "…", "meaning": "approval"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"password": "…", "record_sha256": "0" * 64, "meaning": "approval"}]}
+    )
     password: Password
+    record_sha256: Sha256 = Field(description="of the record as it was shown to the person")
     meaning: Text
 
 

@@ -1,5 +1,7 @@
 """Uploaded runs: a zip is streamed to disk and unpacked only if all of it is harmless."""
 
+import asyncio
+import hashlib
 import shutil
 import stat
 import zipfile
@@ -18,8 +20,8 @@ _FREE_FACTOR = 1.05
 _RESERVED = frozenset({"con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))})
 
 
-async def store_upload(parts: AsyncIterator[bytes], target: Path, limit_bytes: int) -> int:
-    """Write a body to a file as it arrives, and return its size in bytes.
+async def store_upload(parts: AsyncIterator[bytes], target: Path, limit_bytes: int) -> str:
+    """Write a body to a file as it arrives, and return its sha256.
 
     Raises
     ------
@@ -28,16 +30,15 @@ async def store_upload(parts: AsyncIterator[bytes], target: Path, limit_bytes: i
     OutputError
         If it cannot be written.
     """
-    import asyncio
-
-    n_bytes = 0
+    n_bytes, digest = 0, hashlib.sha256()
     with output_errors(target), target.open("xb") as handle:
         async for part in parts:
             n_bytes += len(part)
             if n_bytes > limit_bytes:
                 raise ProblemError("too-large", f"The upload is larger than {limit_bytes} bytes; send fewer files.")
+            digest.update(part)
             await asyncio.to_thread(handle.write, part)
-    return n_bytes
+    return digest.hexdigest()
 
 
 def unpack_run(archive: Path, target: Path, limits: Limits) -> Path:
