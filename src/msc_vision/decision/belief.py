@@ -61,9 +61,19 @@ class Belief:
         above = 0.0 if high is None or high >= highest else 1 - self._below(high)
         return min(max(1 - below - above, 0.0), 1.0)
 
+    def quantile(self, level: float) -> float:
+        """Return the figure that lies above the truth with some probability, between 0 and 1."""
+        score = _NORMAL.inv_cdf(level)
+        if len(self._inner) == 1:
+            return self.values[0]
+        first = min(max(bisect_right(self._scores, score) - 1, 0), len(self._scores) - 2)
+        start, end = self._scores[first], self._scores[first + 1]
+        share = (score - start) / (end - start)
+        return to_outer(self._inner[first] + share * (self._inner[first + 1] - self._inner[first]), self.scale)
+
     def _below(self, limit: float) -> float:
         """Return the probability that the truth is below a limit."""
-        inner = _to_inner(limit, self.scale)
+        inner = to_inner(limit, self.scale)
         if len(self._inner) == 1:
             return 0.5 if inner == self._inner[0] else float(inner > self._inner[0])
         first = min(max(bisect_right(self._inner, inner) - 1, 0), len(self._inner) - 2)
@@ -85,11 +95,18 @@ def of_interval(value: float, interval: tuple[float, float], scale: ScaleName) -
     return Belief(INTERVAL_LEVELS, (min(low, value), value, max(high, value)), scale)
 
 
-def _to_inner(value: float, scale: ScaleName) -> float:
+def to_inner(value: float, scale: ScaleName) -> float:
     """Return a figure on its inner scale; the scales are those of `msc_vision.statistics.scales`, for one number."""
     if scale == "percent":
         return math.asin(math.sqrt(min(max(value, 0.0), 100.0) / 100))
     return math.sqrt(max(value, 0.0)) if scale == "amount" else value
+
+
+def to_outer(inner: float, scale: ScaleName) -> float:
+    """Return a figure from its inner scale; what lies beyond an end of its range is that end."""
+    if scale == "percent":
+        return 100 * math.sin(min(max(inner, 0.0), math.pi / 2)) ** 2
+    return max(inner, 0.0) ** 2 if scale == "amount" else inner
 
 
 def _knots(
@@ -98,7 +115,7 @@ def _knots(
     """Return inner figures, each once, and the mean normal score of those that are alike."""
     alike: dict[float, list[float]] = {}
     for value, score in zip(values, _normal_scores(levels), strict=True):
-        alike.setdefault(_to_inner(value, scale), []).append(score)
+        alike.setdefault(to_inner(value, scale), []).append(score)
     return tuple(alike), tuple(math.fsum(scores) / len(scores) for scores in alike.values())
 
 
