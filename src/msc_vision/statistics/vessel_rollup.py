@@ -37,8 +37,8 @@ class VesselEstimate:
     a measured layer whose fields give no interval counts as inferred (``interval_note`` names it).
     It is None where nothing can be said of the others (``interval_note`` says why); ``measured_confluency_percent`` is
     then still the mean of the measured layers, by culture area, which tells nothing of the vessel.
-    ``confluency_interval`` (95 %) holds what fields, layers and method leave open; ``confluency_quantiles`` say the same
-    at every level of `QUANTILE_LEVELS`.
+    ``confluency_interval`` (95 %) holds what fields, layers and method leave open; ``confluency_quantiles`` say the
+    same at every level of `QUANTILE_LEVELS`.
     ``measured_layers`` include the ``degraded_layers``. ``sd_points`` is between measured layers (n - 1), with the
     errors of their means; ``layer_sd_points`` is without them, at half cover, None if all layers were measured.
     ``measured_percent`` is the share of the culture area that lies on measured layers.
