@@ -13,7 +13,7 @@ from decision_cases import AS_OF, SHA, SOURCE, evidence, figure, no_sign, reques
 from msc_vision.decision import Place, Reading, Review, Settlement, judge
 from msc_vision.decision.belief import of_interval
 from msc_vision.decision.judgement import verdict_of
-from msc_vision.decision.rules import AcceptedModel, Coverage, Source
+from msc_vision.decision.rules import AcceptedModel, Approval, Coverage, Source
 from msc_vision.errors import InvalidArgumentError
 
 VESSEL = Place("confluency_percent", "vessel")
@@ -40,9 +40,10 @@ def results(found=None, rule_set=None, **asked):
         (60, 4, "NO_GO"),
         (97, 2, "NO_GO"),
         (72, 6, "CANNOT_ASSESS"),
+        (68, 6, "CANNOT_ASSESS"),
         (80, 18, "CANNOT_ASSESS"),
     ],
-    ids=["dense, sure", "too early", "overgrown", "at the edge", "in the middle, but hardly known"],
+    ids=["dense, sure", "too early", "overgrown", "just inside", "just outside, but not surely", "in the middle, but hardly known"],
 )
 def test_confluency_against_its_window(value, half, expected):
     assert verdict(evidence(vessel=figure(value, half))) == expected
@@ -176,6 +177,12 @@ def test_a_draft_gives_no_go_ahead_in_production_but_can_be_tried():
 def test_rules_that_are_not_yet_in_force_never_give_go():
     later = Source(document="SOP-1 v3", section="4.1", in_force=date(2027, 1, 1))
     assert verdict(rule_set=rules(window(source=later))) == "CANNOT_ASSESS"
+
+
+def test_an_approval_that_is_yet_to_come_gives_no_go_ahead():
+    tomorrow = Approval(by="Q. Unit", on=date(2026, 11, 23), document="QA-78")
+    assert verdict(rule_set=rules(approval=tomorrow)) == "CANNOT_ASSESS"
+    assert "the rule set itself" in results(rule_set=rules(approval=tomorrow))["rules-in-force", None].message
 
 
 def test_an_empty_rule_set_is_undetermined():
