@@ -147,7 +147,7 @@ def _evidence(
         readings=readings(rows),
         sampling=tuple(_sampling(layer) for layer in rows.vessel["layers"]),
         inputs=(*(Input(name, files.sha256[name]) for name in sorted(READ)), *past.inputs),
-        software=f"{record['software']['name']} {record['software']['version']}",
+        software=str(record["software"]["version"]),
         settings_sha256=_text(record["settings_sha256"]),
         pipeline_name=str(record["settings"]["pipeline"]["content"].get("name") or "unnamed"),
         model_id=model.get("id"),
