@@ -43,7 +43,14 @@ def results(found=None, rule_set=None, **asked):
         (68, 6, "CANNOT_ASSESS"),
         (80, 18, "CANNOT_ASSESS"),
     ],
-    ids=["dense, sure", "too early", "overgrown", "just inside", "just outside, but not surely", "in the middle, but hardly known"],
+    ids=[
+        "dense, sure",
+        "too early",
+        "overgrown",
+        "just inside",
+        "just outside, but not surely",
+        "in the middle, but hardly known",
+    ],
 )
 def test_confluency_against_its_window(value, half, expected):
     assert verdict(evidence(vessel=figure(value, half))) == expected
