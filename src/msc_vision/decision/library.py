@@ -38,6 +38,19 @@ def load_rules(name_or_path: str | Path, folders: Sequence[Path] = ()) -> RuleSe
     return found
 
 
+def complaints_of(path: Path, folders: Sequence[Path] = ()) -> tuple[str, ...]:
+    """Return everything that is wrong with a rule file, a line each; none: it can be used."""
+    if not path.is_file():
+        return (f"{path}: no such file.",)
+    try:
+        _load(path, folders, ())
+    except RuleFileError as err:
+        return err.complaints
+    except InvalidArgumentError as err:
+        return (str(err),)
+    return ()
+
+
 def rule_set_of(content: Mapping[str, Any], folders: Sequence[Path] = ()) -> RuleSet:
     """Return the rule set that some content says, such as the JSON of `RuleSet.model_dump`; nothing else is read.
 
@@ -53,7 +66,7 @@ def rule_set_of(content: Mapping[str, Any], folders: Sequence[Path] = ()) -> Rul
         return found
     path = _by_id(found.extends, folders)
     if path is None:
-        raise InvalidArgumentError(_not_there(f"rule set: extends: no rule set is called {found.extends!r}", folders))
+        raise InvalidArgumentError(_not_there(f"rule set: extends: No rule set is called {found.extends!r}", folders))
     return lay_over(_load(path, folders, ()), found, "rule set")
 
 
@@ -90,7 +103,7 @@ def _find(name: str, folders: Sequence[Path], beside: Path | None) -> Path:
     if path.is_file():
         return path
     place = "" if beside is None else f"{beside}: extends: "
-    what = f"no file {path}" if name.endswith(SUFFIXES) else f"no rule set is called {name!r}"
+    what = f"There is no file {path}" if name.endswith(SUFFIXES) else f"No rule set is called {name!r}"
     raise InvalidArgumentError(_not_there(f"{place}{what}", folders))
 
 

@@ -93,9 +93,9 @@ def _change_complaints(criterion: Criterion, change: CriterionChange) -> Iterato
     new = _new_values(criterion, change)
     if not new:
         yield "set: it changes nothing; give a key and its new value, or leave the override out"
-    yield from (
-        f"set.{key}: it is {_told(value)} already" for key, value in new.items() if value == getattr(criterion, key)
-    )
+    for key, value in new.items():
+        if key != "source" and value == getattr(criterion, key):  # a source may hold for the new value too
+            yield f"set.{key}: it is {_told(value)} already"
     asked = [key for key in ASKED if key in new and new[key] != getattr(criterion, key)]
     if asked and "source" not in new:
         yield f"set: {' and '.join(asked)} changes, so say where the new value stands (source)"

@@ -111,14 +111,18 @@ class Criterion(Part):
             if limit < 0 or (known.unit == "%" and limit > 100):
                 raise ValueError(f"{name} is {limit:g}, which {self.metric} ({known.unit}) can never be")
             if known.name in _SHARES and 0 < limit <= 1:
-                raise ValueError(f"{name} is {limit:g} %: percent go from 0 to 100; write {100 * limit:g} if that is meant")
+                raise ValueError(f"{name} is {limit:g} %: percent go from 0 to 100; is {100 * limit:g} meant?")
 
 
 class AcceptedModel(Part):
     """A network, or a recipe without one, that decisions may rest on."""
 
     id: str = Field(description="id of the network; `none` for recipes without one")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of its weights and config, as run.json names it; none: any of that id")
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of its weights and config, as run.json names it; none: any of that id",
+    )
 
 
 class Approval(Part):
