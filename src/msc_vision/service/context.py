@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from msc_vision.service.access import Access, Principal, Scope
+from msc_vision.service.credentials import Credentials
 from msc_vision.service.evidence_cache import EvidenceCache
+from msc_vision.service.forecast_cache import ForecastCache
 from msc_vision.service.jobs import JobRunner
 from msc_vision.service.limits import RefusalLog
 from msc_vision.service.metrics import ServiceMetrics
@@ -38,8 +40,10 @@ class Service:
     settings: ServiceSettings
     store: Store
     access: Access
+    credentials: Credentials
     rules: RuleLibrary
     evidence: EvidenceCache
+    forecasts: ForecastCache
     jobs: JobRunner
     webhooks: Deliverer
     metrics: ServiceMetrics

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +180,11 @@ class JobRunner:
             job = Job(job_id, Path(row["folder"]), Path(row["run_path"]), arguments)
             attempt = int(arguments.get("attempt", 0)) + 1
             if attempt > self._settings.attempts:
-                values = {"state": "failed", "finished_at": utc_text(), "message": f"Begun {attempt - 1} times in vain."}
+                values = {
+                    "state": "failed",
+                    "finished_at": utc_text(),
+                    "message": f"Begun {attempt - 1} times in vain.",
+                }
                 tx.update(jobs, job_id, values, who=_WHO, what="job failed")
                 return None
             values = {"state": "running", "started_at": row["started_at"] or utc_text()}
@@ -337,7 +340,10 @@ def _lower_priority(pid: int) -> None:
     """Let answers go before scoring, and stores' syncs before its writes."""
     try:
         process = psutil.Process(pid)
-        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if sys.platform == "win32" else 19)
+        if sys.platform == "win32":
+            process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+        else:
+            process.nice(19)
         if sys.platform == "linux":
             process.ionice(psutil.IOPRIO_CLASS_BE, 7)
     except (psutil.Error, OSError) as err:

@@ -1,6 +1,7 @@
 """Errors as other programs read them: problem details (RFC 9457), one table from error to status."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,15 @@ from msc_vision.errors import (
     OutputError,
     UndefinedResultError,
 )
+from msc_vision.service.access import (
+    ForbiddenError,
+    LockedOutError,
+    NotAuthenticatedError,
+    PasswordExpiredError,
+    PasswordRefusedError,
+    SignatureRefusedError,
+)
+from msc_vision.service.store import NotFoundError, RefusedError, StoreConflictError, StoreUnavailableError
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:msc-vision:problem:"
@@ -32,6 +42,7 @@ _KINDS = (
     ProblemKind("malformed", 400, "The request cannot be read"),
     ProblemKind("unknown-host", 400, "The service is not called by this name"),
     ProblemKind("not-authenticated", 401, "Credentials are missing or not valid"),
+    ProblemKind("password-expired", 403, "The password is too old"),
     ProblemKind("not-allowed", 403, "The caller may not do this"),
     ProblemKind("outside-roots", 403, "The path lies outside the folders of this service"),
     ProblemKind("not-found", 404, "There is no such thing", is_noted=False),
@@ -99,22 +110,39 @@ class ProblemError(MscVisionError):
 
 RETRY_AFTER_S = 5
 _BY_ERROR: tuple[tuple[type[MscVisionError], str], ...] = (
+    (LockedOutError, "too-many-requests"),
+    (PasswordExpiredError, "password-expired"),
+    (NotAuthenticatedError, "not-authenticated"),
+    (ForbiddenError, "not-allowed"),
+    (SignatureRefusedError, "signature-refused"),
+    (PasswordRefusedError, "not-valid"),
+    (NotFoundError, "not-found"),
+    (StoreConflictError, "conflict"),
+    (StoreUnavailableError, "unavailable"),
     (OutputError, "unavailable"),
     (MissingDependencyError, "unavailable"),
     (UndefinedResultError, "undefined"),
     (InvalidDataError, "data-not-valid"),
     (InvalidArgumentError, "not-valid"),
 )
+"""The first that fits counts."""
 
 
 def problem_of(err: MscVisionError) -> ProblemError:
     """Return the problem that an error of the library is; what has no line in the table is an error of the program."""
     if isinstance(err, ProblemError):
         return err
+    wait_s = getattr(err, "retry_after_s", RETRY_AFTER_S)
     for kind, name in _BY_ERROR:
         if isinstance(err, kind):
-            return ProblemError(name, str(err), retry_after_s=RETRY_AFTER_S if name == "unavailable" else None)
+            has_wait = KINDS[name].status in (429, 503)
+            return ProblemError(name, str(err), retry_after_s=max(1, math.ceil(wait_s)) if has_wait else None)
     return ProblemError("internal", str(err))
+
+
+def is_noted_already(err: Exception) -> bool:
+    """Tell whether the store or access layer has written a refusal into the audit log itself."""
+    return isinstance(err, RefusedError)
 
 
 def problem_body(problem: ProblemError, instance: str, request_id: str) -> bytes:

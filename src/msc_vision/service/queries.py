@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, exists, func, literal, select, union_all
 
 from msc_vision.service.store.tables import (
-    audit,
     decisions,
     jobs,
     reviews,
@@ -22,7 +21,10 @@ from msc_vision.service.store.tables import (
 Row = Mapping[str, Any]
 _later = decisions.alias("later")
 _SUPERSEDED_BY = (
-    select(_later.c.decision_id).where(_later.c.supersedes == decisions.c.decision_id).scalar_subquery().label("superseded_by")
+    select(_later.c.decision_id)
+    .where(_later.c.supersedes == decisions.c.decision_id)
+    .scalar_subquery()
+    .label("superseded_by")
 )
 _N_SIGNATURES = (
     select(func.count())
@@ -109,11 +111,6 @@ def decision_document(connection: Connection, decision_id: str) -> tuple[str, st
     return row.record, row.superseded_by, last
 
 
-def asked_of(connection: Connection, seq: int) -> str | None:
-    """Return what a decision was asked with, as the audit log keeps it."""
-    return connection.scalar(select(audit.c.detail).where(audit.c.seq == seq))
-
-
 # --- runs and vessels ------------------------------------------------------------------------------------------------
 
 _LAST_SCAN = (func.coalesce(run_vessels.c.acquired_to, ""), run_vessels.c.seq)
@@ -158,11 +155,11 @@ def vessels_of_runs(connection: Connection, run_ids: Sequence[str]) -> dict[str,
     return found
 
 
-def vessel_rows(connection: Connection, after: str | None, n_items: int, vessel_id: str | None = None) -> list[dict[str, Any]]:
+def vessel_rows(
+    connection: Connection, after: str | None, n_items: int, vessel_id: str | None = None
+) -> list[dict[str, Any]]:
     """Return the latest run of each vessel, ordered by name, and one more than asked for."""
-    place = func.row_number().over(
-        partition_by=run_vessels.c.vessel_id, order_by=[one.desc() for one in _LAST_SCAN]
-    )
+    place = func.row_number().over(partition_by=run_vessels.c.vessel_id, order_by=[one.desc() for one in _LAST_SCAN])
     ranked = select(run_vessels, place.label("place"))
     if vessel_id is not None:
         ranked = ranked.where(run_vessels.c.vessel_id == vessel_id)
@@ -174,7 +171,9 @@ def vessel_rows(connection: Connection, after: str | None, n_items: int, vessel_
 
 def current_decisions(connection: Connection, vessel_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return the last decision of each vessel."""
-    last = select(func.max(decisions.c.seq)).where(decisions.c.vessel_id.in_(vessel_ids)).group_by(decisions.c.vessel_id)
+    last = (
+        select(func.max(decisions.c.seq)).where(decisions.c.vessel_id.in_(vessel_ids)).group_by(decisions.c.vessel_id)
+    )
     query = select(*_LISTED, _SUPERSEDED_BY, _N_SIGNATURES).where(decisions.c.seq.in_(last))
     return {row["vessel_id"]: row for row in rows_of(connection, query)}
 
@@ -183,7 +182,9 @@ def timeline_rows(connection: Connection, vessel_id: str, before: int | None, n_
     """Return what happened to a vessel, the newest first, and one more than asked for."""
     ran = (
         select(run_vessels.c.seq, runs.c.registered_at.label("at"), literal("run").label("kind"))
-        .add_columns(runs.c.run_id.label("id"), runs.c.registered_by.label("who"), run_vessels.c.acquired_to.label("summary"))
+        .add_columns(
+            runs.c.run_id.label("id"), runs.c.registered_by.label("who"), run_vessels.c.acquired_to.label("summary")
+        )
         .join(runs, runs.c.run_id == run_vessels.c.run_id)
         .where(run_vessels.c.vessel_id == vessel_id)
     )
@@ -194,7 +195,9 @@ def timeline_rows(connection: Connection, vessel_id: str, before: int | None, n_
         .where(decisions.c.vessel_id == vessel_id)
     )
     reviewed = (
-        select(reviews.c.seq, reviews.c.at, literal("review").label("kind"), reviews.c.event_id.label("id"), reviews.c.who)
+        select(
+            reviews.c.seq, reviews.c.at, literal("review").label("kind"), reviews.c.event_id.label("id"), reviews.c.who
+        )
         .add_columns((reviews.c.action + ": " + func.coalesce(reviews.c.reason, "")).label("summary"))
         .where(reviews.c.vessel_id == vessel_id)
     )
@@ -211,6 +214,12 @@ def timeline_rows(connection: Connection, vessel_id: str, before: int | None, n_
 
 
 # --- reviews, deliveries, counts -------------------------------------------------------------------------------------
+
+
+def last_review(connection: Connection, vessel_id: str, run_id: str) -> dict[str, Any] | None:
+    """Return what a person said last of a vessel in a run."""
+    query = select(reviews).where(reviews.c.vessel_id == vessel_id, reviews.c.run_id == run_id)
+    return next(iter(rows_of(connection, query.order_by(reviews.c.seq.desc()).limit(1))), None)
 
 
 def results_of_reviews(connection: Connection, decision_ids: Sequence[str]) -> dict[str, str]:

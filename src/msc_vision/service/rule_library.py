@@ -181,7 +181,9 @@ def _check_version(tx: Transaction, rules: RuleSet) -> None:
 def _added(connection: Connection) -> list[str]:
     """Return the sha256 of every rule set that somebody added, the last one first."""
     was_added = rule_sets.c.added_by.not_like("% (used)")
-    return list(connection.execute(select(rule_sets.c.sha256).where(was_added).order_by(rule_sets.c.seq.desc())).scalars())
+    return list(
+        connection.execute(select(rule_sets.c.sha256).where(was_added).order_by(rule_sets.c.seq.desc())).scalars()
+    )
 
 
 def _content(connection: Connection, sha256: str) -> str | None:

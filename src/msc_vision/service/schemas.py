@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
-LongText = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$")]
+LongText = Annotated[
+    str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]+$")
+]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -213,7 +215,9 @@ class Run(Answered):
 class JobAsk(Asked):
     """A folder of images to be scored."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"folder": "2026-11/STACK-7", "vessel_type": "hyperstack-36"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"folder": "2026-11/STACK-7", "vessel_type": "hyperstack-36"}]}
+    )
     folder: Path = Field(description="absolute, or relative to a folder that the site opened")
     vessel_type: Slug | None = Field(None, description="where the folder has no manifest")
     pipeline: Slug = Field("default", description="name of a shipped recipe")
@@ -243,7 +247,7 @@ class Job(Answered):
 
 
 class DecisionAsk(Asked):
-    """May this vessel be harvested now?"""
+    """Asks whether a vessel may be harvested now."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -517,7 +521,9 @@ class WebhookAsk(Asked):
 class WebhookChange(Asked):
     """Other events, or another address."""
 
-    url: Annotated[str, StringConstraints(min_length=8, max_length=2000, pattern=r"^https?://[\x21-\x7e]+$")] | None = None
+    url: Annotated[str, StringConstraints(min_length=8, max_length=2000, pattern=r"^https?://[\x21-\x7e]+$")] | None = (
+        None
+    )
     events: list[Event] | None = Field(None, min_length=1, max_length=4)
 
 
@@ -550,6 +556,12 @@ class Delivery(Answered):
     next_attempt_at: str | None
     finished_at: str | None
     message: str | None
+
+
+class Pinged(Answered):
+    """A test delivery that was queued."""
+
+    delivery_id: str
 
 
 # --- the service itself ----------------------------------------------------------------------------------------------

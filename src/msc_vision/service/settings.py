@@ -35,7 +35,9 @@ class Limits(Part):
     anonymous_per_s: float = Field(5.0, gt=0, description="requests without valid credentials of one address")
     anonymous_burst: int = Field(40, ge=1, description="requests without valid credentials of one address at once")
     noted_refusals_per_min: int = Field(
-        120, ge=1, description="refusals written one by one to the audit log; beyond that they are counted and summed up"
+        120,
+        ge=1,
+        description="refusals written one by one to the audit log; beyond that they are counted and summed up",
     )
 
 
@@ -69,7 +71,9 @@ class ServiceSettings(Part):
         (), description="folders that requests may name images and runs in; read only; nothing else is ever read"
     )
     runs_folder: Path = Field(Path("runs"), description="where scored and uploaded runs go")
-    rules_folders: tuple[Path, ...] = Field((), description="folders with rule sets of the site, beside those that ship")
+    rules_folders: tuple[Path, ...] = Field(
+        (), description="folders with rule sets of the site, beside those that ship"
+    )
     purpose: Literal["production", "trial"] = Field(
         "production", description="trial: draft rule sets may give GO, and records say that they are of a trial"
     )

@@ -14,7 +14,17 @@ _VESSEL = (
     *("vessel_id", "vessel_type", "batch", "passage", "acquired_to"),
     *("confluency_percent", "confluency_low_percent", "confluency_high_percent", "layers_total", "layers_measured"),
 )
-_RUN = ("run_id", "path", "state", "record_sha256", "registered_at", "registered_by", "finished_at", "software", "model_id")
+_RUN = (
+    "run_id",
+    "path",
+    "state",
+    "record_sha256",
+    "registered_at",
+    "registered_by",
+    "finished_at",
+    "software",
+    "model_id",
+)
 _JOB = (
     *("job_id", "folder", "state", "fields_total", "fields_done", "fields_failed", "message", "run_id"),
     *("requested_by", "created_at", "started_at", "finished_at"),
@@ -34,9 +44,7 @@ _DELIVERY = (
     *("delivery_id", "webhook_id", "event", "state", "attempts", "created_at", "next_attempt_at"),
     *("finished_at", "message"),
 )
-_PERSON = (
-    *("person_id", "username", "printed_name", "roles", "created_at", "password_changed_at", "deactivated_at"),
-)
+_PERSON = (*("person_id", "username", "printed_name", "roles", "created_at", "password_changed_at", "deactivated_at"),)
 
 
 def _some(row: Row, names: tuple[str, ...]) -> dict[str, Any]:

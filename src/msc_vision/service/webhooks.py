@@ -29,7 +29,7 @@ def new_delivery(tx: Transaction, webhook_id: str, event: EventName, data: Mappi
     """Queue one delivery to one webhook and return its id."""
     delivery_id, now = secrets.token_hex(16), utc_text()
     payload = canonical_json({"id": delivery_id, "event": event, "created_at": now, "data": dict(data)})
-    row = {
+    row: dict[str, Any] = {
         "delivery_id": delivery_id,
         "webhook_id": webhook_id,
         "event": event,

@@ -2,17 +2,18 @@
 
 import asyncio
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
 from msc_vision.decision.actions import windows_of
 from msc_vision.decision.evidence import Evidence
 from msc_vision.decision.explain import explain
-from msc_vision.decision.judgement import Request, utc
+from msc_vision.decision.judgement import Request, Review, utc
 from msc_vision.decision.record import decision_record, record_text
 from msc_vision.decision.rules import RuleSet
 from msc_vision.service.actions.reading import PageAsk, not_there
@@ -27,6 +28,7 @@ from msc_vision.service.queries import (
     decision_row,
     decision_rows,
     earlier_runs,
+    last_review,
     latest_run,
     run_of_vessel,
 )
@@ -39,6 +41,7 @@ from msc_vision.service.webhooks import announce
 
 MOST_EARLIER_RUNS = 12
 ASK = "ask for decision"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +55,12 @@ class Scan:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What the caller believes the vessel to be; kept with the decision, so that a review cannot leave it out."""
-
-    vessel_type: str | None = None
-    batch: str | None = None
-    passage: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Made:
     """A record that was made, and what is stored with it."""
 
     record: dict[str, Any]
     text: str
     rules: RuleSet
-    expected: Expected
 
 
 async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once | None = None) -> Answer:
@@ -82,22 +75,21 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
         vessel.
     """
     service.require(caller, "decide", ASK)
-    expected = Expected(asked.vessel_type, asked.batch, asked.passage)
     request = Request(
         as_of=service.clock(),
         purpose=service.settings.purpose,
-        vessel_type=expected.vessel_type,
-        batch=expected.batch,
-        passage=expected.passage,
+        vessel_type=asked.vessel_type,
+        batch=asked.batch,
+        passage=asked.passage,
         supervisory_job_id=asked.supervisory_job_id,
         supervisory_task_id=asked.supervisory_task_id,
         supersedes=asked.supersedes,
     )
 
     def make() -> Made:
-        scan = service.store.read(lambda connection: find_scan(connection, asked.vessel_id, asked.run_id))
+        scan, standing = service.store.read(lambda connection: _scan_and_review(connection, asked))
         rules = service.rules.find(asked.rule_set).rules
-        return make_record(service, scan, rules, request)
+        return make_record(service, scan, rules, replace(request, review=standing))
 
     made = await in_worker(service, make)
     answer = await write_once(service, caller, once, lambda tx: store_decision(tx, made, caller.who))
@@ -105,7 +97,23 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
     return answer
 
 
-async def in_worker(service: Service, work: Any) -> Any:
+def _scan_and_review(connection: Connection, asked: DecisionAsk) -> tuple[Scan, Review | None]:
+    scan = find_scan(connection, asked.vessel_id, asked.run_id)
+    return scan, standing_review(connection, scan)
+
+
+def standing_review(connection: Connection, scan: Scan) -> Review | None:
+    """Return the hold or rejection that stands over a scan: to ask again is no way around a person.
+
+    A later review, or newer images, lift it.
+    """
+    row = last_review(connection, scan.vessel_id, scan.run_id)
+    if row is None or row["action"] == "settle":
+        return None
+    return Review(row["who"].removeprefix("person:"), row["at"], row["action"], row["reason_code"], row["reason"])
+
+
+async def in_worker(service: Service, work: Callable[[], T]) -> T:
     """Do something that takes longer than a millisecond in a thread."""
     return await asyncio.get_running_loop().run_in_executor(service.workers, work)
 
@@ -135,8 +143,7 @@ def evidence_of(service: Service, scan: Scan, rules: RuleSet) -> Evidence:
 def make_record(service: Service, scan: Scan, rules: RuleSet, request: Request) -> Made:
     """Judge and write the record, without storing it."""
     record = decision_record(evidence_of(service, scan, rules), rules, request)
-    expected = Expected(request.vessel_type, request.batch, request.passage)
-    return Made(record, record_text(record), rules, expected)
+    return Made(record, record_text(record), rules)
 
 
 def store_decision(tx: Transaction, made: Made, who: str, *, why: str | None = None) -> Answer:
@@ -154,8 +161,7 @@ def store_decision(tx: Transaction, made: Made, who: str, *, why: str | None = N
         return Answer(200, made.text, headers, decision_id)
     check_supersedes(tx, record["supersedes"], record["context"]["vessel_id"])
     remember_rules(tx, made.rules, who=who)
-    asked = {"expected": asdict(made.expected)}
-    tx.insert(decisions, _row(made, who), who=who, what="decide", why=why, detail=asked)
+    tx.insert(decisions, _row(made, who), who=who, what="decide", why=why)
     announce(tx, "decision.created", summary(record))
     return Answer(201, made.text, headers, decision_id)
 
@@ -289,10 +295,11 @@ async def replayed(service: Service, caller: Caller, decision_id: str) -> dict[s
             raise not_there("decision", decision_id)
         record = json.loads(row["record"])
         scan = service.store.read(lambda connection: find_scan(connection, row["vessel_id"], row["run_id"]))
-        found = replay_record(record, scan.path, service.rules.by_sha256(row["rule_set_sha256"]))
+        rules = service.rules.by_sha256(row["rule_set_sha256"])
+        found = replay_record(record, scan.path, rules, history=scan.history, prior=service.settings.growth_prior)
         return {"decision_id": decision_id, "holds": found.holds, "differences": list(found.differences)}
 
-    return await in_worker(service, replay)  # type: ignore[no-any-return]
+    return await in_worker(service, replay)
 
 
 def filter_of(

@@ -2,14 +2,14 @@
 
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
-from msc_vision.decision.judgement import Request, Review, Settlement
+from msc_vision.batch.replay import request_of
+from msc_vision.decision.judgement import Review, Settlement
 from msc_vision.service.actions.decisions import (
-    Expected,
     Made,
     count,
     find_scan,
@@ -23,7 +23,7 @@ from msc_vision.service.context import Caller, Service
 from msc_vision.service.cursors import Page
 from msc_vision.service.idempotency import Answer, Once, write_once
 from msc_vision.service.problems import ProblemError
-from msc_vision.service.queries import asked_of, decision_row, results_of_reviews
+from msc_vision.service.queries import decision_row, results_of_reviews
 from msc_vision.service.schemas import ReviewAsk
 from msc_vision.service.store import Transaction, canonical_json, utc_text
 from msc_vision.service.store.tables import reviews
@@ -31,19 +31,6 @@ from msc_vision.service.views import review_view
 from msc_vision.service.webhooks import announce
 
 WHAT = "review decision"
-
-
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """The decision that is reviewed, and what it was asked with."""
-
-    row: dict[str, Any]
-    expected: Expected
-
-    @property
-    def record(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.row["record"])
-        return found
 
 
 async def review(
@@ -64,22 +51,13 @@ async def review(
     _check_settles(asked)
 
     def make() -> Made:
-        earlier = service.store.read(lambda connection: _earlier(connection, decision_id))
-        _check_open(asked, earlier)
-        context = earlier.record["context"]
-        request = Request(
-            as_of=service.clock(),
-            purpose=service.settings.purpose,
-            vessel_type=earlier.expected.vessel_type,
-            batch=earlier.expected.batch,
-            passage=earlier.expected.passage,
-            supervisory_job_id=context["supervisory_job_id"],
-            supervisory_task_id=context["supervisory_task_id"],
-            supersedes=decision_id,
-            review=_as_library(service, caller, asked),
+        row = service.store.read(lambda connection: _reviewed_row(connection, decision_id))
+        said = _as_library(service, caller, asked)
+        request = replace(
+            request_of(json.loads(row["record"])), as_of=service.clock(), supersedes=decision_id, review=said
         )
-        scan = service.store.read(lambda found: find_scan(found, earlier.row["vessel_id"], earlier.row["run_id"]))
-        return make_record(service, scan, service.rules.by_sha256(earlier.row["rule_set_sha256"]), request)
+        scan = service.store.read(lambda connection: find_scan(connection, row["vessel_id"], row["run_id"]))
+        return make_record(service, scan, service.rules.by_sha256(row["rule_set_sha256"]), request)
 
     made = await in_worker(service, make)
     answer = await write_once(service, caller, once, lambda tx: _store(tx, made, decision_id, asked, caller))
@@ -92,28 +70,13 @@ def _check_settles(asked: ReviewAsk) -> None:
         raise ProblemError("not-valid", "`settle` names what it settles; `hold` and `reject` settle nothing.")
 
 
-def _earlier(connection: Connection, decision_id: str) -> _Earlier:
+def _reviewed_row(connection: Connection, decision_id: str) -> dict[str, Any]:
     row = decision_row(connection, decision_id)
     if row is None:
         raise not_there("decision", decision_id)
-    detail = json.loads(asked_of(connection, row["seq"]) or "{}")
-    return _Earlier(row, Expected(**detail.get("expected", {})))
-
-
-def _check_open(asked: ReviewAsk, earlier: _Earlier) -> None:
-    """Refuse a review of what was superseded, and one that settles what the reviewed record did not leave open."""
-    if earlier.row["superseded_by"] is not None:
-        later = earlier.row["superseded_by"]
-        raise ProblemError("conflict", f"The decision was superseded by {later}; review that one.")
-    open_for_person = {
-        (one["criterion"], one["layer"]) for one in earlier.record["quality"]["open"] if one["why"] == "doubt"
-    }
-    before = (earlier.record["review"] or {}).get("settles", ())
-    open_for_person |= {(one["criterion"], one["layer"]) for one in before}
-    for one in asked.settles:
-        if (one.criterion, one.layer) not in open_for_person:
-            place = "" if one.layer is None else f" on layer {one.layer}"
-            raise ProblemError("not-valid", f"{one.criterion}{place} does not wait for a person; nothing to settle there.")
+    if row["superseded_by"] is not None:
+        raise ProblemError("conflict", f"The decision was superseded by {row['superseded_by']}; review that one.")
+    return row
 
 
 def _as_library(service: Service, caller: Caller, asked: ReviewAsk) -> Review:
@@ -146,7 +109,9 @@ def _store(tx: Transaction, made: Made, decision_id: str, asked: ReviewAsk, call
     return store_decision(tx, made, caller.who, why=f"{asked.action}: {asked.reason}")
 
 
-async def listed(service: Service, caller: Caller, decision_id: str | None, vessel_id: str | None, asked: PageAsk) -> Page:
+async def listed(
+    service: Service, caller: Caller, decision_id: str | None, vessel_id: str | None, asked: PageAsk
+) -> Page:
     """Return a page of reviews, the newest first."""
     service.require(caller, "read", "list reviews")
     filters = {"decision_id": decision_id, "vessel_id": vessel_id}

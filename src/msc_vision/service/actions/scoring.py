@@ -55,15 +55,15 @@ def _registered(tx: Transaction, index: RunIndex, caller: Caller) -> Answer:
     is_new = add_run(tx, index, who=caller.who)
     stored = tx.row(runs, index.run_id)
     if stored["record_sha256"] != index.run["record_sha256"]:
-        raise ProblemError("conflict", f"Run {index.run_id} is registered with other content; ids of runs never repeat.")
+        raise ProblemError(
+            "conflict", f"Run {index.run_id} is registered with other content; ids of runs never repeat."
+        )
     vessels = tx.rows(select(run_vessels).where(run_vessels.c.run_id == index.run_id).order_by(run_vessels.c.seq))
     view = run_view(stored, [run_vessel_view(dict(one._mapping)) for one in vessels])
     return json_answer(201 if is_new else 200, view, Location=f"/v1/runs/{index.run_id}")
 
 
-async def upload(
-    service: Service, caller: Caller, parts: AsyncIterator[bytes], once_of: Any = None
-) -> Answer:
+async def upload(service: Service, caller: Caller, parts: AsyncIterator[bytes], once_of: Any = None) -> Answer:
     """Take the zip of a run folder, unpack it and register the run.
 
     Raises
@@ -146,7 +146,7 @@ def _job_row(service: Service, caller: Caller, asked: JobAsk, job_id: str) -> di
         there = ", ".join(shipped_pipelines())
         raise ProblemError("not-valid", f"No recipe is called {asked.pipeline!r}; there are {there}.")
     if asked.vessel_type is not None:
-        load_catalogue().type_named(asked.vessel_type)
+        load_catalogue().get(asked.vessel_type)
     arguments = {"pipeline": asked.pipeline, "vessel_type": asked.vessel_type}
     if asked.manifest is not None:
         arguments["manifest"] = str(_manifest(service, folder, asked.manifest))
