@@ -162,7 +162,7 @@ def test_a_row_that_no_database_keeps_unchanged_is_refused(store, changes, messa
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400])
 def test_a_number_that_is_none_is_refused(value):
-    with pytest.raises(InvalidArgumentError, match="run_vessels.pdl"):
+    with pytest.raises(InvalidArgumentError, match=r"run_vessels\.pdl"):
         stored_row(t.run_vessels, {"run_id": "r", "vessel_id": "v", "seq": 1, "pdl": value})
 
 
@@ -261,7 +261,7 @@ def test_a_query_sees_one_state_while_writes_go_on(store):
 
 
 def test_a_query_cannot_write(store):
-    with pytest.raises(Exception, match="read-only|may not be written"):
+    with pytest.raises(Exception, match=r"read-only|may not be written"):
         store.read(lambda connection: connection.execute(insert(t.login_failures).values(
             username="x", n_failures=1, last_failed_at="", locked_until="")))  # fmt: skip
 

@@ -82,8 +82,11 @@ def test_an_altered_value_is_found_and_named(filled_sqlite_url, table, column):
     with Store.open(filled_sqlite_url) as store:
         first = dict(store.read(lambda connection: connection.execute(row).first())._mapping)
         name = row_id(t.metadata.tables[table], first)
-        at = next(e.seq for e in store.read(lambda c: c.execute(t.audit.select()).all())[::-1]
-                  if (table == "audit" and e.seq == first["seq"]) or (e.target, e.target_id) == (table, name))  # fmt: skip
+        log = store.read(lambda connection: connection.execute(t.audit.select()).all())
+    is_about = (
+        (lambda e: e.seq == first["seq"]) if table == "audit" else (lambda e: (e.target, e.target_id) == (table, name))
+    )
+    at = max(entry.seq for entry in log if is_about(entry))
     here = [key == first[key.name] for key in t.metadata.tables[table].primary_key]
     new = "x" if first[column] is None and place.type.python_type is str else altered(table, place)
     found = complaints_after(filled_sqlite_url, update(t.metadata.tables[table]).where(*here).values({column: new}))

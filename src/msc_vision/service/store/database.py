@@ -53,7 +53,10 @@ def sqlite_path(url: URL) -> Path | None:
 
 
 def writing_engine(url: URL, *, lock_timeout_s: float) -> Engine:
-    """Return an engine with one connection (a dead one is replaced) whose transactions lock out other writers and are synced when committed."""
+    """Return an engine whose transactions lock out other writers and are synced when committed.
+
+    It has one connection; a dead one is replaced before it is used.
+    """
     if sqlite_path(url) is not None:
         engine = create_engine(url, pool_size=1, max_overflow=0, connect_args=_sqlite_arguments(lock_timeout_s))
         event.listen(engine, "connect", _make_durable)
