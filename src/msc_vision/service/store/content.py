@@ -40,8 +40,12 @@ def text_sha256(text: str) -> str:
 
 
 def row_sha256(row: Row) -> str:
-    """Return the sha256 of a row's columns and values; of a damaged row too, so that it can be compared."""
-    return text_sha256(json.dumps(dict(row), sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr))
+    """Return the sha256 of a row's columns and values, of a damaged row too, so that it can be compared.
+
+    Columns without a value do not count, so a column that a later version adds leaves old rows as they are.
+    """
+    content = {name: value for name, value in row.items() if value is not None}
+    return text_sha256(json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=repr))
 
 
 def row_id(table: Table, row: Row) -> str:

@@ -42,19 +42,29 @@ def shown(url: URL) -> str:
     return url.render_as_string(hide_password=True)
 
 
+def is_sqlite(connection: Connection) -> bool:
+    """Tell whether a connection is to SQLite."""
+    return connection.dialect.name == "sqlite"
+
+
 def sqlite_path(url: URL) -> Path | None:
     """Return the file of an SQLite database; None for PostgreSQL."""
     return Path(str(url.database)) if url.get_backend_name() == "sqlite" else None
 
 
 def writing_engine(url: URL, *, lock_timeout_s: float) -> Engine:
-    """Return an engine with one connection whose transactions lock out other writers and are synced when committed."""
+    """Return an engine whose transactions lock out other writers and are synced when committed.
+
+    It has one connection; a dead one is replaced before it is used.
+    """
     if sqlite_path(url) is not None:
         engine = create_engine(url, pool_size=1, max_overflow=0, connect_args=_sqlite_arguments(lock_timeout_s))
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "begin", _begin_immediate)
         return engine
-    engine = create_engine(url, pool_size=1, max_overflow=0, connect_args=_postgresql_arguments(lock_timeout_s))
+    engine = create_engine(
+        url, pool_size=1, max_overflow=0, pool_pre_ping=True, connect_args=_postgresql_arguments(lock_timeout_s)
+    )
     event.listen(engine, "begin", _lock_out_writers)
     return engine
 

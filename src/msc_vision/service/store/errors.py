@@ -95,10 +95,20 @@ def _reason(err: DBAPIError) -> str | None:
     return None
 
 
+def is_damage(err: DBAPIError) -> bool:
+    """Tell whether a database can no longer be read because of what is in it, not because it is busy or away."""
+    code = getattr(err.orig, "sqlite_errorcode", None)
+    if code is None:
+        return _reason(err) is None
+    return code & 0xFF not in set(_PASSING_SQLITE) - {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
 def translated(err: Exception) -> Exception:
     """Return the error of our own that a database error means, or the error itself."""
     if isinstance(err, IntegrityError):
         return StoreConflictError(f"The row contradicts what is stored: {_first_line(err.orig)}.")
+    if isinstance(err, UnicodeDecodeError):  # how SQLite's driver fails over a damaged file
+        return StoreUnavailableError("The database is unavailable: its file is damaged; restore a back-up.")
     if isinstance(err, DBAPIError | TimeoutError | OSError) and not isinstance(err, MscVisionError):
         return unavailable(err) or err
     return err

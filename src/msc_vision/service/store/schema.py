@@ -21,7 +21,7 @@ MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LOCK_TIMEOUT_S: Final = 30.0  # a migration of another process may take a while
 
 
-def create_store(url: str) -> None:
+def create_store(url: str, revision: str = "head") -> None:
     """Make the tables in an empty database; an SQLite file is created, readable by its owner only.
 
     Raises
@@ -34,13 +34,13 @@ def create_store(url: str) -> None:
     parsed = parse_url(url)
     path = sqlite_path(parsed)
     if path is not None:
-        _create_file(path)
-    with _locked(parsed) as connection:
+        make_file(path)
+    with locked(parsed) as connection:
         if inspect(connection).get_table_names():
             raise InvalidArgumentError(
                 f"{shown(parsed)} has tables already; `msc-vision store upgrade` brings a store up to date."
             )
-        _upgrade(connection)
+        migrate(connection, revision)
 
 
 def upgrade_store(url: str, revision: str = "head") -> tuple[str | None, str]:
@@ -55,10 +55,11 @@ def upgrade_store(url: str, revision: str = "head") -> tuple[str | None, str]:
     """
     parsed = parse_url(url)
     _check_file(parsed)
-    with _locked(parsed) as connection:
+    with locked(parsed) as connection:
         before = _revision(connection)
-        _check_known(parsed, before)
-        _upgrade(connection, revision)
+        if before is not None:
+            check_revision(before, shown(parsed))
+        migrate(connection, revision)
         return before, str(_revision(connection))
 
 
@@ -77,13 +78,13 @@ def check_schema(url: URL, *, lock_timeout_s: float) -> None:
     try:
         with engine.connect() as connection:
             found = _revision(connection)
-    except DBAPIError as err:
+    except (DBAPIError, UnicodeDecodeError) as err:
         raise translated(err) from err
     finally:
         engine.dispose()
-    _check_known(url, found)
     if found is None:
         raise StoreVersionError(f"{shown(url)} is empty; make its tables with `msc-vision store init`.")
+    check_revision(found, shown(url))
     if found != current_revision():
         raise StoreVersionError(
             f"{shown(url)} is of an older version ({found}; this software needs {current_revision()}). Back it up, "
@@ -96,14 +97,19 @@ def current_revision() -> str:
     return str(_scripts().get_current_head())
 
 
-def _check_known(url: URL, revision: str | None) -> None:
-    if revision is None:
-        return
+def check_revision(revision: str, name: str) -> None:
+    """Check that this software knows a revision of the tables.
+
+    Raises
+    ------
+    StoreVersionError
+        If newer software made it.
+    """
     try:
         _scripts().get_revision(revision)
     except CommandError as err:
         raise StoreVersionError(
-            f"{shown(url)} is of a newer version ({revision}; this software knows up to {current_revision()}). "
+            f"{name} is of a newer version ({revision}; this software knows up to {current_revision()}). "
             "Update the software."
         ) from err
 
@@ -114,7 +120,14 @@ def _check_file(url: URL) -> None:
         raise StoreVersionError(f"{path} does not exist; make it with `msc-vision store init`.")
 
 
-def _create_file(path: Path) -> None:
+def make_file(path: Path) -> None:
+    """Create the file of an SQLite database.
+
+    Raises
+    ------
+    StoreUnavailableError
+        If its folder cannot be written to.
+    """
     try:
         create_file(path)
     except OSError as err:
@@ -125,7 +138,8 @@ def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
-def _upgrade(connection: Connection, revision: str = "head") -> None:
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Bring tables up to a revision, in the transaction of the connection."""
     config = _config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -143,7 +157,7 @@ def _scripts() -> ScriptDirectory:
 
 
 @contextmanager
-def _locked(url: URL) -> Iterator[Connection]:
+def locked(url: URL) -> Iterator[Connection]:
     """Give a connection in a transaction that no other writer shares; what is done in it is done whole or not."""
     engine = writing_engine(url, lock_timeout_s=LOCK_TIMEOUT_S)
     try:

@@ -120,6 +120,8 @@ class Store:
         except DBAPIError as err:
             if not err.connection_invalidated:  # it is there, but refuses
                 raise translated(err) from err
+        except UnicodeDecodeError as err:
+            raise translated(err) from err
         return self._read_again(query)
 
     async def read_async(self, query: Query[T]) -> T:
