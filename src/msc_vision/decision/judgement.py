@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeGuard
+from typing import Literal, NamedTuple, TypeGuard
 
 from msc_vision.decision.evidence import Evidence, Place, Reading
 from msc_vision.decision.metrics import METRICS, Metric
@@ -276,94 +276,135 @@ def _uncovered(criterion: Criterion, evidence: Evidence, layer: int | None) -> s
     return None
 
 
+class _Shown(NamedTuple):
+    """How a result shows what was seen and what is allowed."""
+
+    observed: float | str | None
+    unit: str
+    limit: float | tuple[float, float] | tuple[str, ...] | str | None
+    comparator: Comparator
+
+
+class _Finding(NamedTuple):
+    """What came of holding a reading against a criterion."""
+
+    outcome: Outcome
+    cause: Cause | None
+    probability: float | None = None
+    side: Side | None = None
+
+
+_UNKNOWN = _Finding("undetermined", "missing")
+
+
 def _judge_reading(criterion: Criterion, reading: Reading, layer: int | None, as_of: datetime) -> Result:
     asked = METRICS[criterion.metric]
-    blank = Result(
+    shown = _shown(criterion, asked, reading)
+    clause = _missing_clause(reading, asked, as_of)
+    found = _UNKNOWN if clause is not None else _JUDGES[asked.kind](criterion, asked, reading, as_of)
+    place = _place(criterion, layer)
+    message = (
+        f"{asked.label}{place}: not known, because {clause}. {criterion.message}"
+        if clause is not None
+        else f"{asked.label}{place} {_compared(shown, criterion, reading, found)} {criterion.message}"
+    )
+    return Result(
         criterion.id,
-        "undetermined",
-        "missing",
+        found.outcome,
+        found.cause,
         criterion.severity,
         criterion.metric,
         layer,
-        _observed(reading.value),
+        shown.observed,
         reading.interval,
-        criterion.unit,
-        _limit(criterion),
-        _comparator(criterion),
-        None,
-        None,
+        shown.unit,
+        shown.limit,
+        shown.comparator,
+        found.probability,
+        found.side,
         str(criterion.source),
-        "",
+        message,
     )
-    judged = _JUDGES[asked.kind](blank, criterion, asked, reading, as_of)
-    return replace(judged, message=_sentence(judged, criterion, asked, reading))
 
 
-def _missing_clause(reading: Reading, asked: Metric) -> str | None:
+def _missing_clause(reading: Reading, asked: Metric, as_of: datetime) -> str | None:
     """Return why a reading cannot be judged at all."""
     value = reading.value
     if reading.missing is not None:
         return reading.missing
     if value is None:
         return "the run does not tell"
-    if asked.kind in ("estimate", "exact") and not _is_number(value):
-        return f"it is {value}, which is no number"
-    if asked.kind == "estimate" and reading.belief is None:
-        return "how sure the figure is, is not known"
-    if asked.kind == "estimate" and reading.belief is not None and not reading.belief.has_width:
+    return _UNUSABLE[asked.kind](reading, asked, as_of)
+
+
+def _no_number(reading: Reading, _: Metric, __: datetime) -> str | None:
+    return None if _is_number(reading.value) else f"it is {reading.value}, which is no number"
+
+
+def _no_estimate(reading: Reading, asked: Metric, as_of: datetime) -> str | None:
+    if reading.belief is None:
+        return _no_number(reading, asked, as_of) or "how sure the figure is, is not known"
+    if not reading.belief.has_width:
         return "its interval has no width, which tells nothing of how sure it is"
+    return _no_number(reading, asked, as_of)
+
+
+def _no_word(reading: Reading, asked: Metric, _: datetime) -> str | None:
+    known = set(asked.words) - set(asked.unknown)
+    return None if reading.value in known else f"it is {reading.value}"
+
+
+def _no_time(reading: Reading, _: Metric, as_of: datetime) -> str | None:
+    moment = _moment(reading.value)
+    if moment is None:
+        return f"{reading.value} is no time with a zone"
+    if moment > as_of + CLOCK_TOLERANCE:
+        return f"it is said to be of {utc(moment)}, which is after the decision"
     return None
 
 
-def _judge_estimate(blank: Result, criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> Result:
+_UNUSABLE = {"estimate": _no_estimate, "exact": _no_number, "category": _no_word, "time": _no_time}
+
+
+def _judge_estimate(criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> _Finding:
     belief = reading.belief
-    if _missing_clause(reading, asked) is not None or belief is None:
-        return blank
+    if belief is None:
+        return _UNKNOWN
     within = belief.probability_within(criterion.low, criterion.high)
-    below = 0.0 if criterion.low is None else 1 - belief.probability_within(criterion.low, None)
-    side: Side | None = None if within >= criterion.probability else "below" if 2 * below > 1 - within else "above"
-    found = replace(blank, probability=within, side=side)
     if within >= criterion.probability:
-        return _kept(found, reading)
+        return _kept(reading, within)
+    below = 0.0 if criterion.low is None else 1 - belief.probability_within(criterion.low, None)
+    side: Side = "below" if 2 * below > 1 - within else "above"
     if 1 - within >= criterion.probability:
-        return _beyond(found, asked)
-    return replace(found, cause="weak")
+        return _beyond(asked, within, side)
+    return _Finding("undetermined", "weak", within, side)
 
 
-def _judge_exact(blank: Result, criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> Result:
+def _judge_exact(criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> _Finding:
     value = reading.value
-    if _missing_clause(reading, asked) is not None or not _is_number(value):
-        return blank
+    if not _is_number(value):
+        return _UNKNOWN
     if criterion.low is not None and value < criterion.low:
-        return _beyond(replace(blank, probability=0.0, side="below"), asked)
+        return _beyond(asked, 0.0, "below")
     if criterion.high is not None and value > criterion.high:
-        return _beyond(replace(blank, probability=0.0, side="above"), asked)
-    return _kept(replace(blank, probability=1.0), reading)
+        return _beyond(asked, 0.0, "above")
+    return _kept(reading, 1.0)
 
 
-def _judge_category(blank: Result, criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> Result:
-    word = reading.value
-    if _missing_clause(reading, asked) is not None or word not in asked.words or word in asked.unknown:
-        return blank
-    if word in criterion.allowed:
-        return _kept(replace(blank, probability=1.0), reading)
-    if word in asked.doubtful:
-        return replace(blank, cause="doubt")
-    return _beyond(replace(blank, probability=0.0), asked)
+def _judge_category(criterion: Criterion, asked: Metric, reading: Reading, _: datetime) -> _Finding:
+    if reading.value in criterion.allowed:
+        return _kept(reading, 1.0)
+    if reading.value in asked.doubtful:
+        return _Finding("undetermined", "doubt")
+    return _beyond(asked, 0.0, None)
 
 
-def _judge_time(blank: Result, criterion: Criterion, asked: Metric, reading: Reading, as_of: datetime) -> Result:
-    """Judge how long ago something was; shown as a moment and its latest, which do not change while one looks."""
+def _judge_time(criterion: Criterion, asked: Metric, reading: Reading, as_of: datetime) -> _Finding:
     moment = _moment(reading.value)
-    if _missing_clause(reading, asked) is not None or moment is None or criterion.high is None:
-        return blank
-    latest = moment + timedelta(hours=criterion.high)
-    shown = replace(blank, observed=utc(moment), limit=utc(latest), unit="UTC", comparator="no later than")
-    if moment > as_of + CLOCK_TOLERANCE:
-        return shown
-    if as_of > latest:
-        return _beyond(replace(shown, probability=0.0, side="above"), asked)
-    return _kept(replace(shown, probability=1.0), reading)
+    if moment is None or criterion.high is None:
+        return _UNKNOWN
+    late = as_of > moment + timedelta(hours=criterion.high)
+    return _beyond(asked, 0.0, "above") if late else _kept(reading, 1.0)
 
 
 _JUDGES = {
@@ -374,17 +415,17 @@ _JUDGES = {
 }
 
 
-def _kept(found: Result, reading: Reading) -> Result:
-    """Return a result within its limits: met, unless a person has to look first."""
+def _kept(reading: Reading, probability: float) -> _Finding:
+    """Return what comes of a value within its limits: met, unless a person has to look first."""
     if reading.doubts:
-        return replace(found, outcome="undetermined", cause="doubt")
-    return replace(found, outcome="met", cause=None)
+        return _Finding("undetermined", "doubt", probability)
+    return _Finding("met", None, probability)
 
 
-def _beyond(found: Result, asked: Metric) -> Result:
+def _beyond(asked: Metric, probability: float, side: Side | None) -> _Finding:
     if asked.beyond == "not met":
-        return replace(found, outcome="not met", cause=None)
-    return replace(found, outcome="undetermined", cause=asked.beyond)
+        return _Finding("not met", None, probability, side)
+    return _Finding("undetermined", asked.beyond, probability, side)
 
 
 # --- reviews ---------------------------------------------------------------------------------------------------------
@@ -427,50 +468,50 @@ def _cannot_settle(
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
-def _sentence(found: Result, criterion: Criterion, asked: Metric, reading: Reading) -> str:
-    """Return what was seen, what is allowed and what follows, then what the criterion is for."""
-    place = "" if found.layer is None else f" on layer {found.layer}"
-    place = " of the batch" if criterion.level == "batch" else place
-    clause = _missing_clause(reading, asked) if found.cause == "missing" and found.probability is None else None
-    if asked.kind == "time" and clause is None and found.cause == "missing" and found.probability is None:
-        clause = f"it is said to have been taken at {found.observed}, after the decision"
-    if clause is None and found.cause == "missing" and found.probability is None:
-        clause = f"the pictures are {reading.value}"
-    if clause is not None:
-        return f"{asked.label}{place}: not known, because {clause}. {criterion.message}"
-    doubts = (
-        f" A person has to look: {'; '.join(reading.doubts or (_doubt(found),))}." if found.cause == "doubt" else ""
-    )
-    sure = _sureness(found, criterion)
-    return f"{asked.label}{place} {_seen(found)}; {_allowed(found)}.{sure}{doubts} {criterion.message}"
+def _place(criterion: Criterion, layer: int | None) -> str:
+    if layer is not None:
+        return f" on layer {layer}"
+    return " of the batch" if criterion.level == "batch" else ""
 
 
-def _doubt(found: Result) -> str:
-    return f"{found.observed} is a sign to confirm or refute" if isinstance(found.observed, str) else "beyond the limit"
+def _shown(criterion: Criterion, asked: Metric, reading: Reading) -> _Shown:
+    """Return what a result shows; an age as a moment and its latest, which do not change while one looks."""
+    moment = _moment(reading.value) if asked.kind == "time" else None
+    if moment is None or criterion.high is None:
+        return _Shown(_observed(reading.value), criterion.unit, _limit(criterion), _comparator(criterion))
+    return _Shown(utc(moment), "UTC", utc(moment + timedelta(hours=criterion.high)), "no later than")
 
 
-def _seen(found: Result) -> str:
-    unit = {"%": " %", "": "", "UTC": ""}.get(found.unit, "")
-    between = "" if found.interval is None else f" ({_figure(found.interval[0])}-{_figure(found.interval[1])})"
-    return f"{_figure(found.observed)}{unit}{between}"
+def _compared(shown: _Shown, criterion: Criterion, reading: Reading, found: _Finding) -> str:
+    """Return what was seen, what is allowed, how sure that is, and what a person has to look at; sentences."""
+    sure = ""
+    if METRICS[criterion.metric].kind == "estimate" and found.probability is not None:
+        shown_p = shown_probability(found.probability)
+        sure = f" Within with probability {shown_p:g}, {criterion.probability:g} is needed."
+    doubts = ""
+    if found.cause == "doubt":
+        doubts = f" A person has to look: {'; '.join(reading.doubts or (_doubt(shown),))}."
+    return f"{_seen(shown, reading.interval)}; {_allowed(shown)}.{sure}{doubts}"
 
 
-def _allowed(found: Result) -> str:
-    limit = found.limit
+def _doubt(shown: _Shown) -> str:
+    return f"{shown.observed} is a sign to confirm or refute" if shown.comparator == "one of" else "beyond the limit"
+
+
+def _seen(shown: _Shown, interval: tuple[float, float] | None) -> str:
+    unit = " %" if shown.unit == "%" else ""
+    between = "" if interval is None else f" ({_figure(interval[0])}-{_figure(interval[1])})"
+    return f"{_figure(shown.observed)}{unit}{between}"
+
+
+def _allowed(shown: _Shown) -> str:
+    limit = shown.limit
     if isinstance(limit, tuple):
         words = [_figure(one) for one in limit]
-        return f"allowed {words[0]} to {words[1]}" if found.comparator == "between" else f"allowed: {', '.join(words)}"
-    if found.comparator == "no later than":
+        return f"allowed {words[0]} to {words[1]}" if shown.comparator == "between" else f"allowed: {', '.join(words)}"
+    if shown.comparator == "no later than":
         return f"good for a decision until {limit}"
-    return f"allowed {found.comparator} {_figure(limit)}"
-
-
-def _sureness(found: Result, criterion: Criterion) -> str:
-    if found.interval is None and METRICS[criterion.metric].kind != "estimate":
-        return ""
-    if found.probability is None:
-        return ""
-    return f" Within with probability {shown_probability(found.probability):g}, {criterion.probability:g} is needed."
+    return f"allowed {shown.comparator} {_figure(limit)}"
 
 
 def shown_probability(probability: float) -> float:

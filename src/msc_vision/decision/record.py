@@ -27,7 +27,7 @@ from msc_vision.records import Complaint
 SCHEMA_VERSION = 1
 ID_DIGITS = 32
 _DECIMALS = 4
-_LARGEST_EXACT = 1e15
+_LARGEST_EXACT = 2.0**53 - 1
 
 
 def decision_record(evidence: Evidence, rules: RuleSet, request: Request) -> dict[str, Any]:
@@ -137,12 +137,15 @@ def _provenance(evidence: Evidence, rules: RuleSet) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as canonical JSON can hold it: four decimals, whole numbers as such, what is no number as null."""
+    """Return a value as canonical JSON can hold it: four decimals, whole numbers as such.
+
+    What is no number, or larger than any figure of a culture (2**53), is null.
+    """
     if isinstance(value, float):
-        if not math.isfinite(value):
+        if not abs(value) <= _LARGEST_EXACT:
             return None
         rounded = round(value, _DECIMALS)
-        return int(rounded) if rounded == int(rounded) and abs(rounded) < _LARGEST_EXACT else rounded
+        return int(rounded) if rounded == int(rounded) else rounded
     if isinstance(value, Mapping):
         return {str(name): _plain(one) for name, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
