@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from msc_vision import __version__
 from msc_vision.cli.baseline import baseline
+from msc_vision.cli.decide import decide
 from msc_vision.cli.doublings import doublings
 from msc_vision.cli.drift import drift
 from msc_vision.cli.evaluate import evaluate
@@ -117,7 +118,7 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 _COMMANDS = (
-    *(run, manifest, segment, evaluate, verify, report, plan, layer_study, forecast, growth_prior, doublings),
+    *(run, manifest, segment, evaluate, decide, verify, report, plan, layer_study, forecast, growth_prior, doublings),
     *(baseline, drift, vessels, synth, train, export),
 )
 for _command in _COMMANDS:
