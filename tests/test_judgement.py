@@ -284,8 +284,8 @@ def test_a_missing_or_broken_figure_never_gives_go(spoiled, place):
     ANY,
     st.lists(ANY, min_size=3, max_size=3),
     st.sampled_from(["no visual sign", "suspect", "not assessable", "clean", None]),
-    st.floats(0, 100),
-    st.floats(0, 100),
+    st.floats(2, 100),
+    st.floats(2, 100),
     st.floats(0.51, 0.999),
 )
 def test_go_implies_that_every_criterion_is_met_with_its_probability(vessel, layers, word, one, other, probability):
