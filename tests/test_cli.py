@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
 COMMANDS = (
     "run", "manifest", "segment", "evaluate", "verify", "report", "plan", "layer-study", "forecast", "growth-prior",
-    "doublings", "baseline", "drift", "vessels", "synth", "train", "export",
+    "doublings", "baseline", "drift", "vessels", "synth", "train", "export", "rules",
 )  # fmt: skip
 
 
