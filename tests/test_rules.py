@@ -15,6 +15,7 @@ from decision_cases import no_sign, rules, window
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.decision import library
 from msc_vision.decision.compare import compare_rules
+from msc_vision.decision.described import OTHER_KEYS, STATES, WORDS
 from msc_vision.decision.library import (
     available_rule_sets,
     complaints_of,
@@ -403,3 +404,19 @@ def test_other_networks_or_criteria_do_not_decide_alike(other):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(InvalidArgumentError, match="no such folder of rule sets"):
         library.load_rules("ours", [tmp_path / "nowhere"])
+
+
+# --- docs ------------------------------------------------------------------------------------------------------------
+
+DOCS = resource_path("pipelines").parent / "docs/rules.md"
+
+
+def test_the_overlay_in_the_docs_is_the_one_that_ships():
+    example = resource_path("pipelines/rules/examples/site-example.yaml").read_text("utf-8")
+    assert f"```yaml\n{example}```" in DOCS.read_text("utf-8")
+
+
+def test_the_docs_explain_every_key_and_every_word_of_a_case():
+    text = DOCS.read_text("utf-8")
+    keys = {*Criterion.model_fields, *Source.model_fields, *Coverage.model_fields, *WORDS, *STATES, *OTHER_KEYS}
+    assert [key for key in keys if f"`{key}`" not in text and f"`{key}:" not in text] == []
