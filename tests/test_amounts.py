@@ -52,6 +52,19 @@ def test_no_aggregate_on_nine_square_millimetres_leaves_room_for_some():
     assert stats.poisson.cdf(0, high * 0.09) == pytest.approx(0.025)
 
 
+def test_no_aggregate_on_any_layer_leaves_less_room_than_one_layer_does():
+    """Layers in every third of the stack speak for it: none on 27 mm² together."""
+    fields = [one for n in (1, 6, 12) for one in counted(layer(n), aggregates=[0.0] * 9)]
+    low, high = characterised(fields).vessels["HS-A"].aggregates_interval
+    assert low == 0
+    assert high == pytest.approx(-np.log(0.025) / 0.27)
+
+
+def test_no_aggregate_on_the_lowest_layers_says_nothing_of_the_vessel():
+    fields = [one for n in (1, 2, 3) for one in counted(layer(n), aggregates=[0.0] * 9)]
+    assert characterised(fields).vessels["HS-A"].aggregates_interval is None
+
+
 def test_fields_without_coordinates_have_no_interval():
     fields = counted([placed(1, 40.0, None, name=f"f{i}") for i in range(9)], aggregates=[3.0] * 9)
     found = characterised(fields).layers["HS-A", 1]

@@ -92,6 +92,18 @@ def test_cells_half_as_large_again_are_an_alarm_and_named(baseline):
     assert found.score == pytest.approx(2.0, abs=0.6)
 
 
+def test_the_limit_of_the_score_is_what_chance_seldom_exceeds(baseline):
+    """Simulated vessels without drift exceed it about as often as the alarm may be false."""
+    fields = profiled(np.random.default_rng(3), 25)
+    found = baseline.drift(fields)
+    confluency = np.array([one.confluency_percent for one in fields])
+    null, _ = baseline.judge.without_drift(confluency, np.array([one.layer for one in fields]))
+    scores = np.sqrt(np.maximum(null - null.mean(), 0))
+    assert 0.01 < (scores > found.limit).mean() < 0.12  # 0.05, of 200
+    assert found.score < found.limit
+    assert baseline.drift(profiled(np.random.default_rng(3), 25, shift=(2.0, 0, 0, 0))).score > found.limit
+
+
 def test_the_score_grows_with_the_shift(baseline):
     scores = [
         baseline.drift(profiled(np.random.default_rng(4), 25, shift=(shift, 0, -shift, 0))).score

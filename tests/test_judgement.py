@@ -43,7 +43,14 @@ def results(found=None, rule_set=None, **asked):
         (68, 6, "CANNOT_ASSESS"),
         (80, 18, "CANNOT_ASSESS"),
     ],
-    ids=["dense, sure", "too early", "overgrown", "just inside", "just outside, but not surely", "in the middle, but hardly known"],
+    ids=[
+        "dense, sure",
+        "too early",
+        "overgrown",
+        "just inside",
+        "just outside, but not surely",
+        "in the middle, but hardly known",
+    ],
 )
 def test_confluency_against_its_window(value, half, expected):
     assert verdict(evidence(vessel=figure(value, half))) == expected
@@ -92,6 +99,18 @@ def test_a_doubtful_figure_out_of_the_window_is_still_no_go():
 def test_a_cap_of_the_passage_is_inclusive(passage, expected):
     cap = window(None, 5, id="passage-cap", metric="passage", unit="passages")
     assert verdict(evidence(others={Place("passage", "vessel"): Reading(passage)}), rules(cap)) == expected
+
+
+@pytest.mark.parametrize("value", [True, "4", math.nan, None])
+def test_a_passage_that_is_no_number_is_not_known(value):
+    cap = window(None, 5, id="passage-cap", metric="passage", unit="passages")
+    assert verdict(evidence(others={Place("passage", "vessel"): Reading(value)}), rules(cap)) == "CANNOT_ASSESS"
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(25.0, "GO"), (24.9, "CANNOT_ASSESS")])
+def test_a_least_share_is_inclusive_and_below_it_evidence_is_missing(percent, expected):
+    least = window(25, None, id="coverage", metric="measured_percent")
+    assert verdict(evidence(others={Place("measured_percent", "vessel"): Reading(percent)}), rules(least)) == expected
 
 
 @pytest.mark.parametrize(("age_h", "expected"), [(24, "GO"), (25, "CANNOT_ASSESS"), (-2, "CANNOT_ASSESS")])
@@ -265,8 +284,8 @@ def test_a_missing_or_broken_figure_never_gives_go(spoiled, place):
     ANY,
     st.lists(ANY, min_size=3, max_size=3),
     st.sampled_from(["no visual sign", "suspect", "not assessable", "clean", None]),
-    st.floats(0, 100),
-    st.floats(0, 100),
+    st.floats(2, 100),
+    st.floats(2, 100),
     st.floats(0.51, 0.999),
 )
 def test_go_implies_that_every_criterion_is_met_with_its_probability(vessel, layers, word, one, other, probability):

@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_cases import largest_file, plain_score, plan_of, write_images
+from batch_cases import largest_file, make_hashes_fit, plain_score, plan_of, write_images
 from msc_vision.batch.run import run_folder
-from msc_vision.batch.store import file_sha256
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import labels_sha256, read_labels, write_labels
@@ -49,18 +48,6 @@ def edit_fields(out, **columns):
     rows[0] |= columns
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
     make_hashes_fit(out)
-
-
-def make_hashes_fit(out):
-    hashes = json.loads((out / "hashes.json").read_text())
-    for name in hashes:
-        if (out / name).is_file():
-            hashes[name] = file_sha256(out / name)
-    (out / "hashes.json").write_text(json.dumps(hashes))
-    record = json.loads((out / "run.json").read_text())
-    del record["record_sha256"]
-    record["hashes_sha256"] = file_sha256(out / "hashes.json")
-    (out / "run.json").write_text(json.dumps(record | {"record_sha256": canonical_sha256(record)}))
 
 
 def test_a_sound_run_has_no_complaint(out):

@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from msc_vision.decision.belief import Belief
 from msc_vision.records import ManifestRow
 from msc_vision.statistics.components import variance_components
+from msc_vision.statistics.intervals import QUANTILE_LEVELS
 from msc_vision.statistics.rollup import layer_estimates
 from msc_vision.statistics.settings import SamplingSettings
 from msc_vision.statistics.vessel_rollup import batch_estimates, batches_of, run_components, vessel_estimates
@@ -171,6 +173,40 @@ def test_a_flask_has_the_interval_of_its_one_layer():
     found = estimate(spread_layer(1, around(80), grid(3, 75.0), kind="t-75"))
     assert found.confluency_interval == found.layers[0].confluency_interval
     assert found.confluency_percent == found.layers[0].confluency_percent
+
+
+def test_quantiles_say_what_the_interval_says():
+    """The second and the last but one are its ends; a layer that nobody saw has some too."""
+    found = estimate(stack({1: 80.0, 6: 76.0, 12: 84.0}))
+    for one in (found, *found.layers):
+        assert (one.confluency_quantiles[1], one.confluency_quantiles[-2]) == one.confluency_interval
+        assert list(one.confluency_quantiles) == sorted(one.confluency_quantiles)
+    flask = estimate(spread_layer(1, around(80), grid(3, 75.0), kind="t-75"))
+    assert flask.confluency_quantiles == flask.layers[0].confluency_quantiles
+
+
+def test_without_an_interval_there_are_no_quantiles():
+    found = estimate(stack({1: 80.0, 2: 78.0, 3: 82.0}, kind="hyperstack-36"))
+    assert found.confluency_quantiles is None
+    assert [one.layer for one in found.layers if one.confluency_quantiles is not None] == [1, 2, 3]
+    assert all((one.confluency_quantiles is None) == (one.confluency_interval is None) for one in found.layers)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.floats(2, 98), min_size=12, max_size=12),
+    st.sampled_from([(1, 6, 12), tuple(range(1, 13)), (2, 5, 8, 11)]),
+    st.floats(1, 15),
+    st.tuples(st.floats(5, 60), st.floats(10, 35)),
+)
+def test_any_window_can_be_judged_from_the_quantiles(levels, seen, spread, window):
+    """What a decision interpolates is what the roll-up reckons from t distributions and draws."""
+    low, high = window[0], window[0] + window[1]
+    sampling = SAMPLING.model_copy(update={"window_percent": (low, high)})
+    found = estimate(stack({layer: levels[layer - 1] for layer in seen}, spread=spread), settings=sampling)
+    for one in (found, *found.layers):
+        belief = Belief(QUANTILE_LEVELS, one.confluency_quantiles, "percent")
+        assert belief.probability_within(low, high) == pytest.approx(one.in_window_probability, abs=0.01)
 
 
 def test_without_a_study_nothing_tells_one_unseen_layer_from_another():

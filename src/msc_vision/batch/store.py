@@ -31,6 +31,7 @@ from msc_vision.morphology.drift import Drift
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.statistics.character import Character, Characters
 from msc_vision.statistics.components import Components
+from msc_vision.statistics.intervals import QUANTILE_LEVELS
 from msc_vision.statistics.rollup import LayerEstimate
 from msc_vision.statistics.vessel_rollup import BatchEstimate, VesselEstimate
 
@@ -44,6 +45,7 @@ VESSELS_NAME = "vessels.json"
 MANIFEST_NAME = "manifest.csv"
 HASHES_NAME = "hashes.json"
 TABLES = (FIELDS_NAME, LAYERS_NAME, VESSELS_NAME, MANIFEST_NAME)
+VESSELS_SCHEMA_VERSION = 3
 LABELS_NAME = "labels"
 WORK_NAME = ".work"
 LABELS_SUFFIX = ".ome.zarr"
@@ -286,7 +288,8 @@ def vessels_content(
             layer[_CHARACTER] = _character(found.layers.get((vessel.vessel_id, layer["layer"])))
         listed.append(content)
     return {
-        "schema_version": 2,
+        "schema_version": VESSELS_SCHEMA_VERSION,
+        "quantile_levels": list(QUANTILE_LEVELS),
         "vessels": listed,
         "batches": [asdict(one) for one in batches],
         "components": None if components is None else asdict(components),

@@ -28,11 +28,13 @@ from msc_vision.batch.store import (
     file_sha256,
     layers_columns,
 )
+from msc_vision.batch.verify_decisions import verify_decisions
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.records import Complaint
+from msc_vision.vessels import Catalogue
 
 _COMPLETE = ("done", "done-with-failures")
 _KNOWN = frozenset(
@@ -53,13 +55,20 @@ _JOURNAL_SIDES = re.compile(re.escape(JOURNAL_NAME) + r"-(wal|shm)")
 _SCHEMAS = {RUN_NAME: "run.schema.json", VESSELS_NAME: "vessels.schema.json", HASHES_NAME: "hashes.schema.json"}
 
 
-def verify_run(path: Path) -> tuple[Complaint, ...]:
+def verify_run(path: Path, catalogue: Catalogue | None = None) -> tuple[Complaint, ...]:
     """Return everything that is wrong with a run folder, worst first; nothing is written.
 
     Checked: the schemas of the JSON files and the columns of the tables; the hash of every result; labels by their
     content, and that they mark cells only where the field was judged; files that are missing or belong to no field;
-    counts, states and figures that contradict each other; and whether the raw images, where they can be reached, are
-    those that were scored. Images that cannot be reached are warnings.
+    counts, states and figures that contradict each other; whether the raw images, where they can be reached, are those
+    that were scored; and decision records, each of which is replayed. Images that cannot be reached are warnings.
+
+    Parameters
+    ----------
+    path : Path
+        Run folder.
+    catalogue : Catalogue, optional
+        Vessel types for replaying decisions; those that ship by default.
 
     Raises
     ------
@@ -86,6 +95,7 @@ def verify_run(path: Path) -> tuple[Complaint, ...]:
             *_check_labels(path, folder.rows),
         ]
         complaints += _check_images(Path(record["images_folder"]), folder.rows)
+    complaints += verify_decisions(path, record["run_id"], catalogue)
     return tuple(sorted(complaints, key=lambda complaint: complaint.severity != "error"))
 
 

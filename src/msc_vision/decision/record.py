@@ -108,6 +108,7 @@ def _quality(evidence: Evidence, rules: RuleSet, request: Request, judgement: Ju
     return {
         **evidence.quality,
         "purpose": request.purpose,
+        "expected": {name: getattr(request, name) for name in ("vessel_type", "batch", "passage")},
         "rule_set_status": rules.status,
         "open": _open(judgement),
     }

@@ -134,6 +134,7 @@ class Baseline:
             probability < self.judge.settings.alarm_probability,
             len(kept),
             self._drivers(shifts, self.judge.change(profiles, confluency), self.judge.shift_error(confluency, layers)),
+            self.judge.limit(confluency, layers, self.judge.settings.alarm_probability),
         )
 
     def spread(self, fields: Sequence[ProfiledField]) -> Spread:

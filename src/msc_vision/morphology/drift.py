@@ -62,6 +62,8 @@ class Drift:
         Compared fields.
     drivers : tuple of Driver
         What changed, the strongest first; only what stands out from chance.
+    limit : float or None
+        The score that such fields without drift exceed with the chance of the alarm.
     """
 
     state: DriftState
@@ -72,6 +74,7 @@ class Drift:
     is_alarm: bool | None = None
     n_fields: int = 0
     drivers: tuple[Driver, ...] = ()
+    limit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,11 @@ class DriftJudge:
         """Return the distance that means without drift exceed by this chance, in their standard errors."""
         _, null_statistic = self.without_drift(confluency_percent, layers)
         return math.sqrt(float(_null_law(null_statistic).isf(chance)))
+
+    def limit(self, confluency_percent: FloatArray, layers: IntArray, chance: float) -> float:
+        """Return the score that fields without drift exceed by this chance."""
+        null_squared, _ = self.without_drift(confluency_percent, layers)
+        return math.sqrt(max(float(_null_law(null_squared).isf(chance)) - float(null_squared.mean()), 0.0))
 
     def metric(self, confluency_percent: FloatArray) -> FloatArray:
         """Return the covariance (p, p) in whose spreads the score is a distance."""

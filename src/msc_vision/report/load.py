@@ -155,11 +155,12 @@ def _range(pair: Sequence[float] | None) -> Range | None:
 
 
 def _batch(row: Mapping[str, Any]) -> BatchEstimate:
-    pair = row["confluency_interval"]
+    pair, quantiles = row["confluency_interval"], row.get("confluency_quantiles")
     known: dict[str, Any] = {
         **row,
         "vessel_ids": tuple(row["vessel_ids"]),
         "confluency_interval": None if pair is None else tuple(pair),
+        "confluency_quantiles": None if quantiles is None else tuple(quantiles),
     }
     return BatchEstimate(**known)
 

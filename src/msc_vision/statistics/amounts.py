@@ -46,8 +46,11 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class _LayerAmount:
+    """What a layer tells; ``empty_cm2`` is the area on which a count found none, None if it found any."""
+
     mean: SampledMean
     interval: Interval
+    empty_cm2: float | None = None
 
 
 AMOUNTS = (
@@ -120,7 +123,7 @@ def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], 
     mean = spatial_mean(values, weights, placement.places_mm, placement.sides_mm)
     known_cm2 = math.fsum(area for area in areas if area is not None) / _MM2_PER_CM2
     if amount.is_count and not values.any() and known_cm2 > 0:
-        return _LayerAmount(mean, (0.0, _RARE / known_cm2))
+        return _LayerAmount(mean, (0.0, _RARE / known_cm2), known_cm2)
     return _LayerAmount(mean, figure(mean, amount.scale, 0.0).interval)
 
 
@@ -135,8 +138,13 @@ def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], ki
             for number, of_layer in sorted(layers.items())
             if amount.column in of_layer
         )
-        known = tuple(one.layer for one in means)
-        if why_undetermined(known, kind.layers, None) is None and any(one.error for one in means):
+        if why_undetermined(tuple(one.layer for one in means), kind.layers, None) is not None:
+            continue
+        told = [of_layer[amount.column] for of_layer in layers.values() if amount.column in of_layer]
+        empty = [one.empty_cm2 for one in told if one.empty_cm2 is not None]
+        if empty and len(empty) == len(told):
+            found[amount.column] = (0.0, _RARE / math.fsum(empty))
+        elif any(one.error for one in means):
             areas = np.full(kind.layers, kind.area_per_layer_cm2)
             key = zlib.crc32(f"{vessel_id} {amount.column}".encode())
             found[amount.column] = interval(draw_stack(means, areas, amount.scale, key=key).vessel)

@@ -43,7 +43,8 @@ class Yardsticks:
 class Character:
     """What the fields of one layer, or of one vessel, show beyond confluency; None: not known.
 
-    ``drift_*`` as in `Drift`; ``drift_words`` say what changed. Aggregates are means over the fields in which they were
+    ``drift_*`` as in `Drift`; ``drift_words`` say what changed, ``drift_limit`` is the score above
+    which it stands out from chance. Aggregates are means over the fields in which they were
     looked for. ``contamination`` is ``suspect`` if any field is, or has turned hazy since it was last pictured; ``no
     visual sign`` if none of those that could be assessed is, else ``not assessable``. ``density_state`` says whether
     cells were counted or read off a calibration. Intervals (95 %) hold what the choice of fields leaves open; that of
@@ -78,6 +79,7 @@ class Character:
     aggregates_interval: tuple[float, float] | None = None
     aggregate_area_interval: tuple[float, float] | None = None
     density_interval: tuple[float, float] | None = None
+    drift_limit: float | None = None
 
     @property
     def spread(self) -> Spread | None:
@@ -203,6 +205,7 @@ def _character(
         spread_alarm=spread.is_alarm,
         spread_words=spread.words,
         spread_n_fields=spread.n_fields,
+        drift_limit=drift.limit,
     )
 
 

@@ -11,6 +11,8 @@ from msc_vision.statistics.scales import Scale
 
 CONFIDENCE = 0.95
 """Of every interval in a run folder."""
+QUANTILE_LEVELS = (0.005, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.995)
+"""At which a run folder says what a confluency may be; the interval of 95 % is from the second to the last but one."""
 _SURE = 1e9
 
 
@@ -36,6 +38,10 @@ class Figure:
         """The 95 % interval."""
         half = self.error * float(stdtrit(self.freedom, (1 + CONFIDENCE) / 2))
         return self._outer(self.centre - half), self._outer(self.centre + half)
+
+    def quantiles(self, levels: tuple[float, ...] = QUANTILE_LEVELS) -> tuple[float, ...]:
+        """Return the figures that lie above the truth with these probabilities; none leaves the range."""
+        return tuple(self._outer(self.centre + self.error * float(stdtrit(self.freedom, one))) for one in levels)
 
     def probability_within(self, low: float, high: float) -> float:
         """Return the probability that the figure lies between two levels."""

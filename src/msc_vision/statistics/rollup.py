@@ -51,6 +51,7 @@ class LayerEstimate:
     ``effective_fields`` uncorrelated ones at random places would be as sure; ``represented_percent`` of the layer is
     what they stand for. ``confluency_interval`` (95 %) holds the error of the method too, ``method_error_points`` at
     half cover (more where fields are flagged as doubtful); without one, ``interval_note`` says why.
+    ``confluency_quantiles`` say the same at every level of `QUANTILE_LEVELS`: what any window is judged by.
     ``in_window_probability`` is that of lying within the window of the settings.
     A layer in state ``inferred`` has no field: its confluency, interval and probability follow from the other layers.
     """
@@ -79,6 +80,7 @@ class LayerEstimate:
     represented_percent: float | None
     method_error_points: float | None
     confluency_interval: tuple[float, float] | None
+    confluency_quantiles: tuple[float, ...] | None
     in_window_probability: float | None
     interval_note: str
     how: str
@@ -223,6 +225,7 @@ def _estimate_layer(
         represented_percent=None,
         method_error_points=None,
         confluency_interval=None,
+        confluency_quantiles=None,
         in_window_probability=None,
         interval_note="no scored field",
         how=" ".join(
@@ -265,6 +268,7 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
         effective_fields=_rounded(mean.effective_n),
         represented_percent=placement.reached_percent,
         confluency_interval=(_rounded(found.interval[0]), _rounded(found.interval[1])),
+        confluency_quantiles=tuple(_rounded(one) for one in found.quantiles()),
         in_window_probability=_rounded(found.probability_within(*settings.window_percent)),
         method_error_points=method_error,
         interval_note=_interval_words(mean, len(scored), method_error),

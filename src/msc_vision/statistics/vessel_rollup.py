@@ -15,7 +15,7 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
 from msc_vision.statistics.arithmetic import counted, sample_sd, weighted_mean
 from msc_vision.statistics.components import Components, variance_components
-from msc_vision.statistics.intervals import CONFIDENCE
+from msc_vision.statistics.intervals import CONFIDENCE, QUANTILE_LEVELS
 from msc_vision.statistics.layer_study import LayerStudy
 from msc_vision.statistics.rollup import MEASURED, LayerEstimate, ScoredField, earlier_words, latest_fields
 from msc_vision.statistics.scales import PERCENT
@@ -37,7 +37,8 @@ class VesselEstimate:
     a measured layer whose fields give no interval counts as inferred (``interval_note`` names it).
     It is None where nothing can be said of the others (``interval_note`` says why); ``measured_confluency_percent`` is
     then still the mean of the measured layers, by culture area, which tells nothing of the vessel.
-    ``confluency_interval`` (95 %) holds what fields, layers and method leave open.
+    ``confluency_interval`` (95 %) holds what fields, layers and method leave open; ``confluency_quantiles`` say the
+    same at every level of `QUANTILE_LEVELS`.
     ``measured_layers`` include the ``degraded_layers``. ``sd_points`` is between measured layers (n - 1), with the
     errors of their means; ``layer_sd_points`` is without them, at half cover, None if all layers were measured.
     ``measured_percent`` is the share of the culture area that lies on measured layers.
@@ -67,6 +68,7 @@ class VesselEstimate:
     acquired_from: str | None
     acquired_to: str | None
     confluency_interval: tuple[float, float] | None
+    confluency_quantiles: tuple[float, ...] | None
     interval_note: str
     window_percent: tuple[float, float]
     in_window_probability: float | None
@@ -93,6 +95,7 @@ class BatchEstimate:
     confluency_percent: float | None
     sd_points: float | None
     confluency_interval: tuple[float, float] | None
+    confluency_quantiles: tuple[float, ...] | None
     how: str
 
 
@@ -236,6 +239,7 @@ def _estimate_vessel(
         acquired_from=min((one.acquired_from for one in layers if one.acquired_from is not None), default=None),
         acquired_to=max((one.acquired_to for one in layers if one.acquired_to is not None), default=None),
         confluency_interval=None if draws is None or whole is None else _vessel_interval(layers, draws, whole),
+        confluency_quantiles=None if draws is None or whole is None else _vessel_quantiles(layers, draws),
         interval_note=reason,
         window_percent=window,
         in_window_probability=None if draws is None else _rounded(float(_within(draws.vessel, window).mean())),
@@ -315,6 +319,7 @@ def _inferred(layer: LayerEstimate, values: FloatArray, basis: Basis, window: tu
         state="inferred",
         confluency_percent=_rounded(float(values.mean())),
         confluency_interval=_rounded_pair(interval(values)),
+        confluency_quantiles=_quantiles(values),
         in_window_probability=_rounded(float(_within(values, window).mean())),
         interval_note=f"95 %: inferred, {basis}",
         how=f"Inferred from {basis}: {layer.how}",
@@ -337,6 +342,15 @@ def _representative(layer: LayerEstimate, draws: StackDraws | None) -> float | N
 def _vessel_interval(layers: Sequence[LayerEstimate], draws: StackDraws, mean: float) -> tuple[float, float] | None:
     """Return the interval of the vessel; that of its one layer if it has but one."""
     return layers[0].confluency_interval if len(layers) == 1 else _interval_around(mean, draws.vessel)
+
+
+def _vessel_quantiles(layers: Sequence[LayerEstimate], draws: StackDraws) -> tuple[float, ...] | None:
+    """Return the quantiles of the vessel; those of its one layer if it has but one."""
+    return layers[0].confluency_quantiles if len(layers) == 1 else _quantiles(draws.vessel)
+
+
+def _quantiles(draws: FloatArray) -> tuple[float, ...]:
+    return tuple(_rounded(float(one)) for one in np.quantile(draws, QUANTILE_LEVELS))
 
 
 def _interval_around(mean: float, draws: FloatArray) -> tuple[float, float]:
@@ -402,11 +416,11 @@ def _estimate_batch(name: str, vessels: Sequence[VesselEstimate], study: LayerSt
     drawn = [_draws(one.layers, study)[0] for one in vessels]
     values = [one.confluency_percent for one in vessels if one.confluency_percent is not None]
     mean = None if unknown else weighted_mean(values, areas)
-    found = None
+    found = quantiles = None
     if all(one is not None for one in drawn) and mean is not None:
         weights = np.array(areas) / math.fsum(areas)
         together = sum(weight * one.vessel for weight, one in zip(weights, drawn, strict=True) if one is not None)
-        found = _interval_around(mean, np.asarray(together))
+        found, quantiles = _interval_around(mean, np.asarray(together)), _quantiles(np.asarray(together))
     how = f"{counted(len(vessels), 'vessel')} weighted by culture area."
     if unknown:
         how = f"Undetermined: nothing is known of {', '.join(unknown)} as a whole."
@@ -419,5 +433,6 @@ def _estimate_batch(name: str, vessels: Sequence[VesselEstimate], study: LayerSt
         confluency_percent=mean,
         sd_points=sample_sd(values),
         confluency_interval=found,
+        confluency_quantiles=quantiles,
         how=how,
     )
