@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from decision_cases import AS_OF, no_sign, rules, window
 from msc_vision.decision import Place
 from msc_vision.decision.cases import find_cases, read_cases, rules_of_cases, run_cases
-from msc_vision.decision.described import evidence_of, read_figure
+from msc_vision.decision.described import WORDS, evidence_of, read_figure
 from msc_vision.decision.library import load_rules, shipped_rule_sets
 from msc_vision.decision.metrics import METRICS
 from msc_vision.decision.rule_file import RuleFileError
@@ -141,6 +141,11 @@ def test_layers_follow_from_the_type():
     assert len(evidence.layer_states) == 5
 
 
+def test_every_metric_can_be_said_in_words():
+    said_otherwise = {"fields_scored", "scan_age_h"}  # fields, scanned
+    assert {*WORDS.values()} == {*METRICS} - said_otherwise
+
+
 def test_what_is_not_said_is_not_known():
     found = evidence_of({"layers": 2}, RULES, AS_OF, lambda _: 0)
     told = {place.metric for place, one in found.readings.items() if one.value is not None}
@@ -220,7 +225,7 @@ def test_another_verdict_comes_with_the_criteria_that_led_to_it(tmp_path):
     [one] = run_cases(cases_of(tmp_path, FILE.replace("80 +- 4,", "95 +- 2,")), RULES, "cases.yaml")
     assert one.differences[0] == "verdict: expected GO, got NO_GO"
     assert any(
-        line.startswith("confluency-window: Confluency 95 % (93-97); allowed 70 to 90.") for line in one.differences
+        line.startswith("confluency-window: Confluency 95 % (93-97); allowed 70 to 90 %.") for line in one.differences
     )
 
 

@@ -323,6 +323,7 @@ def test_the_default_asks_what_a_harvest_needs():
         ("cells_per_covered_area_of_baseline", "vessel"),
         ("aggregate_area_percent", "vessel"),
         ("contamination", "vessel"),
+        ("fields_suspect_percent", "vessel"),
         ("passage", "vessel"),
         ("pdl", "vessel"),
         ("measured_percent", "vessel"),
