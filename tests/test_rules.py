@@ -321,7 +321,7 @@ def test_the_default_asks_what_a_harvest_needs():
         ("confluency_percent", "layer"),
         ("drift_of_alarm", "vessel"),
         ("cells_per_covered_area_of_baseline", "vessel"),
-        ("aggregate_area_percent", "vessel"),
+        ("aggregates_per_cm2", "vessel"),
         ("contamination", "vessel"),
         ("fields_suspect_percent", "vessel"),
         ("passage", "vessel"),
