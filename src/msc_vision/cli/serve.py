@@ -111,7 +111,9 @@ def _is_this_computer(host: str) -> bool:
 
 
 def _check_installed() -> None:
-    missing = [name for name in ("fastapi", "uvicorn", "sqlalchemy", "argon2") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "sqlalchemy", "argon2") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise MissingDependencyError(f"{', '.join(missing)} not installed: pip install 'msc-vision[service]'.")
 
