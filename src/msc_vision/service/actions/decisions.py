@@ -14,7 +14,7 @@ from msc_vision.decision.actions import windows_of
 from msc_vision.decision.evidence import Evidence
 from msc_vision.decision.explain import explain
 from msc_vision.decision.judgement import Request, Review, utc
-from msc_vision.decision.record import sealed_record
+from msc_vision.decision.record import record_text, sealed_record
 from msc_vision.decision.rules import RuleSet
 from msc_vision.service.actions.reading import PageAsk, not_there
 from msc_vision.service.context import Caller, Service
