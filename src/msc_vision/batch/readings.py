@@ -98,6 +98,7 @@ def _of_layer(layer: Row, fields: Sequence[Row], levels: tuple[float, ...]) -> I
     yield from _of_character(layer.get("character"), _clause(layer.get("interval_note")))
     yield "fields_scored", _exact(layer["n_fields_scored"], "the run does not tell")
     yield "fields_doubtful_percent", _share(n_doubtful(fields), layer["n_fields_scored"], "no field was scored")
+    yield "fields_suspect_percent", _suspect(layer.get("character"), layer["n_fields_scored"])
 
 
 def _of_vessel(rows: VesselRows) -> Iterator[tuple[str, Reading]]:
@@ -115,6 +116,7 @@ def _of_vessel(rows: VesselRows) -> Iterator[tuple[str, Reading]]:
     yield "fields_failed_percent", _share(counts["failed"], n_fields, "there is no field")
     yield "fields_rejected_percent", _share(counts["rejected"], n_fields, "there is no field")
     yield "fields_doubtful_percent", _share(n_doubtful(latest), scored, "no field was scored")
+    yield "fields_suspect_percent", _suspect(vessel.get("character"), scored)
     yield "scan_age_h", _last_image(vessel, latest)
 
 
@@ -158,11 +160,21 @@ def _belief(levels: tuple[float, ...], quantiles: object) -> Belief | None:
         return None
 
 
+def _suspect(character: Row | None, n_scored: int) -> Reading:
+    """Return the share of the scored fields that show a sign; nobody knows of those that could not be assessed."""
+    if not character or not character.get("n_fields_assessed"):
+        return Reading(None, missing="no field could be assessed for signs of contamination")
+    return _share(character["n_fields_suspect"], n_scored, "no field was scored")
+
+
 def _doubts(fields: Sequence[Row]) -> tuple[str, ...]:
-    """Return why a person has to look at the confluency of these fields."""
+    """Return why a person has to look at the confluency of these fields: most of them are flagged as doubtful.
+
+    Fewer make the method's error larger, and a rule set says how many it takes (`fields_doubtful_percent`).
+    """
     n_flagged = n_doubtful(fields)
     n_scored = sum(row["status"] == "scored" for row in fields)
-    if not n_flagged:
+    if 2 * n_flagged <= n_scored:
         return ()
     flags = flags_of([row for row in fields if row["status"] == "scored"])
     return (f"{n_flagged} of {counted(n_scored, 'scored field')} flagged ({_flag_words(flags)})",)

@@ -23,6 +23,7 @@ from msc_vision.cli.layer_study import layer_study
 from msc_vision.cli.manifest import manifest
 from msc_vision.cli.plan import plan
 from msc_vision.cli.report import report
+from msc_vision.cli.rules import rules
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
 from msc_vision.cli.synth import synth
@@ -122,6 +123,7 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command(_command.__name__.replace("_", "-"), epilog=EXIT_CODES)(_command)
+app.add_typer(rules, epilog=EXIT_CODES)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -1,11 +1,12 @@
 """Rule sets as they are judged by: criteria with limits, sources and the probability they ask for."""
 
+import re
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from msc_vision.decision.metrics import METRICS, Level
+from msc_vision.decision.metrics import METRICS, Level, Metric
 from msc_vision.io.sealed import canonical_sha256
 
 Severity = Literal["critical", "major", "minor"]
@@ -13,6 +14,12 @@ Severity = Literal["critical", "major", "minor"]
 person looks at it or that one waits; ``minor`` ones are named last."""
 Status = Literal["draft", "approved"]
 DEFAULT_PROBABILITY = 0.95
+Number = Annotated[float, Field(strict=True)]
+"""A number and nothing that only looks like one: neither ``"70"`` nor ``true``."""
+Count = Annotated[int, Field(strict=True)]
+_SHARES = frozenset({"confluency_percent", "measured_percent", "known_percent"})
+"""Percentages for which a limit of 1 % or less can only be a share by mistake."""
+_LAID_OVER = re.compile(r"[a-z0-9-]+ [0-9A-Za-z.+-]+ sha256:[0-9a-f]{64}")
 
 
 class Part(BaseModel):
@@ -44,8 +51,8 @@ class Source(Part):
 class Coverage(Part):
     """What must have been seen before a criterion can be judged at all."""
 
-    measured_percent: float = Field(0.0, ge=0, le=100, description="least share of the culture area that was measured")
-    fields: int = Field(0, ge=0, description="fewest scored fields: of the vessel, or of each measured layer")
+    measured_percent: Number = Field(0.0, ge=0, le=100, description="least share of the culture area that was measured")
+    fields: Count = Field(0, ge=0, description="fewest scored fields: of the vessel, or of each measured layer")
 
 
 class Criterion(Part):
@@ -54,11 +61,11 @@ class Criterion(Part):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="short name, such as confluency-window")
     metric: str = Field(description="what is asked of; `msc-vision rules metrics` lists all")
     level: Level = Field("vessel", description="vessel, layer (every layer by itself, also those nobody saw), or batch")
-    low: float | None = Field(None, description="least value allowed")
-    high: float | None = Field(None, description="greatest value allowed")
+    low: Number | None = Field(None, description="least value allowed")
+    high: Number | None = Field(None, description="greatest value allowed")
     allowed: tuple[str, ...] = Field((), description="words allowed, of a category")
     unit: str = Field(description="of the limits; has to be the metric's own")
-    probability: float = Field(
+    probability: Number = Field(
         DEFAULT_PROBABILITY,
         gt=0.5,
         lt=1,
@@ -79,24 +86,43 @@ class Criterion(Part):
             raise ValueError(f"{self.metric} is in {known.unit or 'words (unit: an empty text)'}, not in {self.unit!r}")
         if self.level not in known.levels:
             raise ValueError(f"{self.metric} is known of {' and '.join(known.levels)}, not of the {self.level}")
-        self._check_limits(known.kind == "category", known.words)
+        if known.kind == "category":
+            self._check_words(known.words)
+        else:
+            self._check_limits(known)
         return self
 
-    def _check_limits(self, is_category: bool, words: tuple[str, ...]) -> None:
+    def _check_words(self, words: tuple[str, ...]) -> None:
         has_limits = self.low is not None or self.high is not None
-        if is_category and (has_limits or not self.allowed or not set(self.allowed) <= set(words)):
+        if has_limits or not self.allowed or not set(self.allowed) <= set(words):
             raise ValueError(f"{self.metric} is a word: allow some of {', '.join(words)}, and no low or high")
-        if not is_category and (self.allowed or not has_limits):
+
+    def _check_limits(self, known: Metric) -> None:
+        low, high = self.low, self.high
+        if self.allowed or (low is None and high is None):
             raise ValueError(f"{self.metric} is a number: give low, high or both, and no allowed words")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"low is {self.low:g}, above high {self.high:g}: nothing can lie between them")
+        if known.kind == "time" and (low is not None or high is None):
+            raise ValueError(f"{self.metric} counts the hours since a moment: give high, the most allowed, and no low")
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"low is {low:g}, above high {high:g}: nothing can lie between them")
+        for name, limit in (("low", low), ("high", high)):
+            if limit is None:
+                continue
+            if limit < 0 or (known.unit == "%" and limit > 100):
+                raise ValueError(f"{name} is {limit:g}, which {self.metric} ({known.unit}) can never be")
+            if known.name in _SHARES and 0 < limit <= 1:
+                raise ValueError(f"{name} is {limit:g} %: percent go from 0 to 100; is {100 * limit:g} meant?")
 
 
 class AcceptedModel(Part):
     """A network, or a recipe without one, that decisions may rest on."""
 
     id: str = Field(description="id of the network; `none` for recipes without one")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="of its weights; none: any of that id")
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="of its weights and config, as run.json names it; none: any of that id",
+    )
 
 
 class Approval(Part):
@@ -107,12 +133,21 @@ class Approval(Part):
     document: str = Field(min_length=1, description="where the approval is filed")
 
 
+class Change(Part):
+    """A key of a criterion as it was and as it is."""
+
+    old: Any
+    new: Any
+
+
 class Override(Part):
     """What a site changed of the rule set that it extends, and why; kept so that a reader sees it."""
 
-    criterion: str
+    criterion: str = Field(description="id of the criterion; `models` for the list of networks")
+    by: str = Field(description="id and version of the rule set that changed it")
     reason: str = Field(min_length=3)
-    changed: dict[str, Any] = Field(description="old and new value of every key that was changed; empty: removed")
+    changed: dict[str, Change] = Field(description="old and new value of every key that was changed")
+    removed: Criterion | None = Field(None, description="the criterion as it was, if it was removed")
 
 
 class RuleSet(Part):
@@ -121,7 +156,7 @@ class RuleSet(Part):
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,31}$")
-    status: Status
+    status: Status = Field(description="a draft gives no GO in production, and its records cannot be signed")
     title: str = Field(min_length=1)
     description: str = ""
     approval: Approval | None = None
@@ -134,6 +169,11 @@ class RuleSet(Part):
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
+        if self.extends is not None and not _LAID_OVER.fullmatch(self.extends):
+            raise ValueError(
+                f"extends {self.extends!r} and lists criteria of its own: an overlay changes those of its base under"
+                " overrides, and lists new ones under add"
+            )
         names = [one.id for one in self.criteria]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

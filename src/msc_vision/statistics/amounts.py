@@ -156,9 +156,8 @@ def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], ki
 def _together(vessel_id: str, amount: Amount, known: Mapping[int, _LayerAmount], kind: VesselType) -> Interval | None:
     """Return the interval of a vessel from layers that speak for it; None if nothing in them differs."""
     looked_at = [one.looked_at for one in known.values() if one.looked_at is not None]
-    if len(looked_at) == len(known):  # nothing was found anywhere; layers that nobody saw are not alike by that
-        n_alike = len(known) if len(known) == kind.layers else 1
-        return 0.0, _most_overlooked(amount, n_alike * min(looked_at))
+    if len(looked_at) == len(known):  # none was found anywhere
+        return 0.0, _most_overlooked(amount, math.fsum(looked_at))
     means = tuple(_inner(number, one.mean, amount.scale) for number, one in sorted(known.items()))
     if not any(one.error for one in means):
         return None
