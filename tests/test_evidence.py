@@ -65,6 +65,15 @@ def reading(run, metric, level="vessel", layer=None, **rest):
     return read_evidence(run, **rest).reading(Place(metric, level, layer))
 
 
+def edit_column(out, name, values):
+    """Give the fields other values in a column, with every hash made to fit."""
+    path = out / "fields.parquet"
+    table = pq.ParquetFile(path).read()
+    place = table.column_names.index(name)
+    pq.write_table(table.set_column(place, table.schema.field(name), [values]), path)
+    make_hashes_fit(out)
+
+
 def verdict(run, rules=None):
     return judge(read_evidence(run), rules or wide_rules(), asked()).verdict
 
@@ -138,7 +147,7 @@ def test_a_batch_is_read_with_its_vessels(tmp_path):
     batch = reading(run, "confluency_percent", "batch", vessel_id="A")
     assert 78 < batch.value < 84
     assert batch.belief.has_width
-    assert batch.doubts == ("fields of its vessels are flagged (unsure 18)",)
+    assert batch.doubts == ("18 of 18 scored fields flagged (unsure 18)",)
 
 
 # --- what is not there, and what a person has to look at -------------------------------------------------------------
@@ -189,6 +198,13 @@ def test_flags_of_the_confluency_are_doubts(tmp_path):
     assert read_evidence(run).quality["flags"] == {"plain": 9, "unsure": 9}
 
 
+@pytest.mark.parametrize(("n_flagged", "doubts"), [(4, ()), (5, ("5 of 9 scored fields flagged (unsure 5)",))])
+def test_a_few_flagged_fields_are_no_doubt_of_the_whole(out, n_flagged, doubts):
+    edit_column(out, "flags", [["unsure"] if i < n_flagged else [] for i in range(9)])
+    assert reading(out, "confluency_percent").doubts == doubts
+    assert reading(out, "fields_doubtful_percent").value == pytest.approx(100 * n_flagged / 9)
+
+
 def test_a_manifest_that_contradicts_itself_tells_nothing(tmp_path):
     fields = [*flask_fields()[:5], *flask_fields(passage=4, pdl=11.0)[5:]]
     run = run_of(tmp_path, fields)
@@ -219,13 +235,7 @@ def test_a_field_without_a_time_may_be_older(tmp_path):
 
 
 def test_a_time_without_a_zone_is_a_doubt(out):
-    path = out / "fields.parquet"
-    table = pq.ParquetFile(path).read()
-    times = table["acquired_at"].to_pylist()
-    times[0] = times[0].removesuffix("+01:00")
-    table = table.set_column(table.column_names.index("acquired_at"), "acquired_at", [times])
-    pq.write_table(table, path)
-    make_hashes_fit(out)
+    edit_column(out, "acquired_at", ["2026-11-18T09:00:00", *["2026-11-18T09:00:00+01:00"] * 8])
     assert reading(out, "scan_age_h").doubts == ("1 time without a zone, taken as UTC",)
     assert verdict(out) == "HOLD_REVIEW"
 

@@ -13,7 +13,6 @@ from msc_vision.batch.store import RUN_NAME, VESSELS_NAME
 from msc_vision.decision.evidence import Evidence, Input, LayerSampling
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
-from msc_vision.statistics.settings import DOUBTFUL
 from msc_vision.statistics.time_points import time_points
 from msc_vision.statistics.vessel_rollup import batches_of
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -170,10 +169,9 @@ def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
     if missing:
         raise InvalidDataError(f"{files.folder}: fields.parquet has no column {', '.join(missing)}: score it again.")
     fields = [row for row in listed if row["vessel_id"] == vessel_id]
-    flagged = flags_of([row for row in listed if row["is_latest"] and row["status"] == "scored"])
+    of_batch = [row for row in listed if row["is_latest"]]
     levels = tuple(one for value in files.vessels.get("quantile_levels") or () if (one := number(value)) is not None)
-    flags = {name: n for name, n in flagged.items() if name in DOUBTFUL}
-    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, flags, levels)
+    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, levels)
 
 
 def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:
