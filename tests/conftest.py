@@ -5,6 +5,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from store_cases import (  # noqa: F401  (fixtures)
+    database_url,
+    postgresql,
+    postgresql_template,
+    postgresql_url,
+    sqlite_template,
+    sqlite_url,
+    store,
+)
+
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 settings.register_profile("steady", deadline=None, print_blob=True)

@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     "torch", "napari", "qtpy", "fastapi", "starlette", "flask", "bioio", "dask", "distributed", "zarr", "pandas",
-    "matplotlib", "cv2", "scipy",
+    "matplotlib", "cv2", "scipy", "sqlalchemy", "alembic", "argon2", "psycopg",
 )  # fmt: skip
 
 

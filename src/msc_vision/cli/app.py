@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from msc_vision import __version__
+from msc_vision.cli.access import access
 from msc_vision.cli.baseline import baseline
 from msc_vision.cli.decide import decide
 from msc_vision.cli.doublings import doublings
@@ -26,6 +27,7 @@ from msc_vision.cli.report import report
 from msc_vision.cli.rules import rules
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
+from msc_vision.cli.store import store
 from msc_vision.cli.synth import synth
 from msc_vision.cli.talk import DONE_WITH_FAILURES, INTERRUPTED, UNEXPECTED, USER_ERROR, say_error
 from msc_vision.cli.train import train
@@ -123,7 +125,8 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command(_command.__name__.replace("_", "-"), epilog=EXIT_CODES)(_command)
-app.add_typer(rules, epilog=EXIT_CODES)
+for _group in (rules, store, access):
+    app.add_typer(_group, epilog=EXIT_CODES)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -1,0 +1,1 @@
+"""The JSON routes: each parses, makes one call into `actions`, and sends what came of it."""

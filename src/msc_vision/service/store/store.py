@@ -1,0 +1,147 @@
+"""The store: one database, one writer per process, pooled readers."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, TimeoutError
+
+from msc_vision.service.store.database import parse_url, reading_engine, shown, writing_engine
+from msc_vision.service.store.errors import StoreUnavailableError, translated
+from msc_vision.service.store.schema import check_schema
+from msc_vision.service.store.transaction import Head, read_head
+from msc_vision.service.store.writer import Command, Writer
+
+T = TypeVar("T")
+Query = Callable[[Connection], T]
+
+
+class StoreSettings(BaseModel):
+    """How a process uses its database."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    queue_limit: int = Field(1000, ge=1, description="Writes that may wait; more are refused at once.")
+    commit_limit: int = Field(64, ge=1, description="Writes that share one commit at most.")
+    n_readers: int = Field(4, ge=1, description="Connections, and threads of read_async, that read.")
+    lock_timeout_s: float = Field(5.0, gt=0, description="How long to wait for a lock or a connection, in seconds.")
+
+
+class Store:
+    """An open store. Use `open`, and as a context manager.
+
+    Writing: ``store.write(command)`` returns a future that is done once the command is committed and synced;
+    ``await store.write_async(command)`` does the same in a coroutine. A command is a function of a `Transaction`.
+    Reading: ``store.read(query)`` or ``await store.read_async(query)``; a query is a function of a connection, and all
+    that it reads is of one moment.
+
+    Both raise `StoreUnavailableError` (with ``retry_after_s``) while the database is gone, locked or full, and recover
+    by themselves. A write that fails so when its connection breaks during the commit may have been committed: repeat
+    it with the same idempotency key.
+    """
+
+    def __init__(self, writing: Engine, reading: Engine, settings: StoreSettings) -> None:
+        self._reading = reading
+        self._writer = Writer(writing, queue_limit=settings.queue_limit, commit_limit=settings.commit_limit)
+        self._readers = ThreadPoolExecutor(settings.n_readers, thread_name_prefix="msc-vision-reader")
+
+    @classmethod
+    def open(cls, url: str, settings: StoreSettings | None = None) -> Self:
+        """Open an existing database.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the URL is not of SQLite or PostgreSQL.
+        StoreVersionError
+            If the database is empty, older or newer than this software.
+        StoreUnavailableError
+            If it cannot be reached.
+        """
+        chosen = settings or StoreSettings()
+        parsed = parse_url(url)
+        check_schema(parsed, lock_timeout_s=chosen.lock_timeout_s)
+        writing = writing_engine(parsed, lock_timeout_s=chosen.lock_timeout_s)
+        reading = reading_engine(parsed, n_connections=chosen.n_readers, lock_timeout_s=chosen.lock_timeout_s)
+        return cls(writing, reading, chosen)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the writes that are queued and give the connections back."""
+        self._readers.shutdown(wait=True)
+        self._writer.close()
+        self._reading.dispose()
+
+    @property
+    def name(self) -> str:
+        """The database's URL without its password."""
+        return shown(self._reading.url)
+
+    @property
+    def n_waiting(self) -> int:
+        """Writes that wait: a figure to watch."""
+        return self._writer.n_waiting
+
+    def write(self, command: Command[T]) -> "Future[T]":
+        """Queue a command and return its future.
+
+        Raises
+        ------
+        StoreUnavailableError
+            At once, if too many commands wait or the store is closing.
+        """
+        return self._writer.submit(command)
+
+    async def write_async(self, command: Command[T]) -> T:
+        """Run a command and return its result once it is committed and synced."""
+        return await asyncio.wrap_future(self.write(command))
+
+    def read(self, query: Query[T]) -> T:
+        """Return what a query finds in one state of the database; blocks for that long.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database is gone or locked, or all readers are busy.
+        """
+        try:
+            return self._read_once(query)
+        except DBAPIError as err:
+            if not err.connection_invalidated:  # it is there, but refuses
+                raise translated(err) from err
+        except UnicodeDecodeError as err:
+            raise translated(err) from err
+        return self._read_again(query)
+
+    async def read_async(self, query: Query[T]) -> T:
+        """Return what a query finds, without holding up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read, query)
+
+    def head(self) -> Head:
+        """Return the last audit entry; keep it elsewhere to notice a log whose end was cut off."""
+        return self.read(read_head)
+
+    def _read_once(self, query: Query[T]) -> T:
+        try:
+            with self._reading.connect() as connection:
+                return query(connection)
+        except TimeoutError as err:
+            raise StoreUnavailableError("All readers of the database are busy. Try again shortly.") from err
+
+    def _read_again(self, query: Query[T]) -> T:
+        """Read over a new connection: the old one had died, as after a restart of the server."""
+        try:
+            return self._read_once(query)
+        except DBAPIError as err:
+            raise translated(err) from err
