@@ -32,6 +32,8 @@ COMMANDS = (
     "run", "manifest", "segment", "evaluate", "decide", "verify", "report", "plan", "layer-study", "forecast",
     "growth-prior", "doublings", "baseline", "drift", "vessels", "synth", "train", "export",
 )  # fmt: skip
+GROUPS = ("rules", "store", "access")
+"""Commands of commands; each has its own tests."""
 
 
 def call(*arguments):
@@ -96,7 +98,7 @@ def test_help_of_each_command_teaches(command):
 def test_help_lists_exactly_the_commands_that_exist():
     text = call("--help").stdout
     listed = re.findall(r"^│ ([a-z][a-z-]*) {2,}", text, flags=re.M)
-    assert tuple(listed) == COMMANDS
+    assert tuple(listed) == (*COMMANDS, *GROUPS)
 
 
 def test_help_is_there_at_once():

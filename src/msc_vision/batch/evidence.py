@@ -155,7 +155,9 @@ def _evidence(
         environment=_environment(record),
         quality=_quality(rows),
         metrics=_metrics(rows.vessel),
-        outlooks=outlooks(files.folder, vessel_id, _n_time_points(rows.fields), windows, past, known),
+        outlooks=outlooks(files.folder, vessel_id, _n_time_points(rows.fields), windows, past, known)
+        if windows
+        else {},
         problems=(*files.problems, *_contradictions(rows, known)),
     )
 

@@ -1,7 +1,7 @@
 """What a run tells of every metric that a criterion may ask of, with the reason where it tells nothing."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -61,9 +61,11 @@ class VesselRows:
 def readings(rows: VesselRows) -> dict[Place, Reading]:
     """Return a reading of every metric at every place where it can be asked of."""
     found: dict[Place, Reading] = {}
+    by_layer: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows.latest:
+        by_layer[row["layer"]].append(row)
     for layer in rows.vessel["layers"]:
-        of_layer = [row for row in rows.latest if row["layer"] == layer["layer"]]
-        for name, reading in _of_layer(layer, of_layer, rows.levels):
+        for name, reading in _of_layer(layer, by_layer[layer["layer"]], rows.levels):
             found[Place(name, "layer", layer["layer"])] = reading
     for name, reading in _of_vessel(rows):
         found[Place(name, "vessel")] = reading
