@@ -10,7 +10,7 @@ from msc_vision.batch.outlooks import Past, Window, outlooks, read_past
 from msc_vision.batch.readings import Row, VesselRows, flags_of, n_doubtful, number, pair, readings, stated
 from msc_vision.batch.run_files import READ, RunFiles, read_run_files
 from msc_vision.batch.store import RUN_NAME, VESSELS_NAME
-from msc_vision.decision.evidence import Evidence, Input, LayerSampling
+from msc_vision.decision.evidence import Evidence, Input, LayerSampling, Outlook
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
 from msc_vision.statistics.time_points import time_points
@@ -132,7 +132,6 @@ def _evidence(
     counts = Counter(row["status"] for row in rows.latest)
     model = record["model"] or {}
     passage = stated(rows.fields, "passage").value
-    known = load_catalogue() if catalogue is None else catalogue
     return Evidence(
         vessel_id=vessel_id,
         vessel_type=str(rows.vessel["vessel_type"]),
@@ -155,11 +154,22 @@ def _evidence(
         environment=_environment(record),
         quality=_quality(rows),
         metrics=_metrics(rows.vessel),
-        outlooks=outlooks(files.folder, vessel_id, _n_time_points(rows.fields), windows, past, known)
-        if windows
-        else {},
-        problems=(*files.problems, *_contradictions(rows, known)),
+        outlooks=_outlooks(files, vessel_id, rows.fields, windows, past, catalogue) if windows else {},
+        problems=(*files.problems, *_contradictions(rows, catalogue)),
     )
+
+
+def _outlooks(
+    files: RunFiles,
+    vessel_id: str,
+    fields: Sequence[Row],
+    windows: Sequence[Window],
+    past: Past,
+    catalogue: Catalogue | None,
+) -> dict[Window, Outlook]:
+    n_time_points = len(time_points({row["key"]: _manifest_row(row) for row in fields}))
+    known = load_catalogue() if catalogue is None else catalogue
+    return outlooks(files.folder, vessel_id, n_time_points, windows, past, known)
 
 
 def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
@@ -189,7 +199,8 @@ def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:
 
 
 def _batch_name(fields: Sequence[Row]) -> dict[str, str]:
-    return batches_of(_manifest_row(row) for row in fields)
+    distinct = {(row.get("lot"), row.get("passage")): row for row in fields}
+    return batches_of(_manifest_row(row) for row in distinct.values())
 
 
 def _why_no_batch(fields: Sequence[Row]) -> str:
@@ -201,10 +212,6 @@ def _why_no_batch(fields: Sequence[Row]) -> str:
 
 def _manifest_row(row: Row) -> ManifestRow:
     return ManifestRow(**{name: row[name] for name in _FROM_MANIFEST if name in row})
-
-
-def _n_time_points(fields: Sequence[Row]) -> int:
-    return len(time_points({row["key"]: _manifest_row(row) for row in fields}))
 
 
 def _sampling(layer: Row) -> LayerSampling:
@@ -237,13 +244,15 @@ def _environment(record: Row) -> dict[str, Any]:
 # --- what contradicts itself -----------------------------------------------------------------------------------------
 
 
-def _contradictions(rows: VesselRows, catalogue: Catalogue) -> tuple[str, ...]:
+def _contradictions(rows: VesselRows, catalogue: Catalogue | None) -> tuple[str, ...]:
     """Return where the fields of a vessel and its estimates do not tell of the same."""
     found = []
-    types = {_type_id(str(row["vessel_type"]), catalogue) for row in rows.fields}
-    own = _type_id(str(rows.vessel["vessel_type"]), catalogue)
-    if types != {own}:
-        found.append(f"The vessel is said to be {' and '.join(sorted(types | {own}))}.")
+    types = {str(rows.vessel["vessel_type"]), *(str(row["vessel_type"]) for row in rows.fields)}
+    if len(types) > 1:  # a manifest may spell one type in several ways
+        known = load_catalogue() if catalogue is None else catalogue
+        types = {_type_id(one, known) for one in types}
+    if len(types) > 1:
+        found.append(f"The vessel is said to be {' and '.join(sorted(types))}.")
     counted = Counter((row["layer"], row["status"]) for row in rows.latest)
     told = {
         (layer["layer"], status): layer[f"n_fields_{status}"]
