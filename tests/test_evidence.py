@@ -324,6 +324,18 @@ def test_runs_of_older_versions_have_to_be_scored_again(out):
     assert verdict(out) == "CANNOT_ASSESS"
 
 
+def test_a_level_and_a_quantile_that_are_gone_do_not_make_up_for_each_other(out):
+    path = out / "vessels.json"
+    content = json.loads(path.read_text())
+    quantiles = content["vessels"][0]["confluency_quantiles"]
+    quantiles[7] = None
+    path.write_text(json.dumps(content))
+    assert reading(out, "confluency_percent").missing == "its quantiles do not rise within 0 to 100 %"
+    content["quantile_levels"][2] = None
+    path.write_text(json.dumps(content))
+    assert reading(out, "confluency_percent").belief is None
+
+
 def edit_run(out, **changes):
     path = out / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

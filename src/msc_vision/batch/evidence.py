@@ -168,8 +168,7 @@ def _outlooks(
     catalogue: Catalogue | None,
 ) -> dict[Window, Outlook]:
     n_time_points = len(time_points({row["key"]: _manifest_row(row) for row in fields}))
-    known = load_catalogue() if catalogue is None else catalogue
-    return outlooks(files.folder, vessel_id, n_time_points, windows, past, known)
+    return outlooks(files.folder, vessel_id, n_time_points, windows, past, catalogue)
 
 
 def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
@@ -182,8 +181,9 @@ def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
         raise InvalidDataError(f"{files.folder}: fields.parquet has no column {', '.join(missing)}: score it again.")
     fields = [row for row in listed if row["vessel_id"] == vessel_id]
     of_batch = [row for row in listed if row["is_latest"]]
-    levels = tuple(one for value in files.vessels.get("quantile_levels") or () if (one := number(value)) is not None)
-    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, levels)
+    levels = [number(one) for one in files.vessels.get("quantile_levels") or ()]
+    known = () if None in levels else tuple(one for one in levels if one is not None)
+    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, known)
 
 
 def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:
