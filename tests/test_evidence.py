@@ -433,20 +433,21 @@ def test_nonsense_in_the_place_of_what_is_judged_never_gives_go(original, out, n
     assert found != "GO"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(READ), at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_one_altered_bit_or_a_cut_file_never_gives_go(original, out, name, at, bit, cut):
     content = bytearray((original / name).read_bytes())
     place = int(at * len(content))
     content[place] ^= 1 << bit
-    (out / name).write_bytes(bytes(content[:place]) if cut else bytes(content))
+    damaged = bytes(content[:place]) if cut else bytes(content)
+    (out / name).write_bytes(damaged)
     try:
         found = verdict(out)
     except MscVisionError:
         found = None
     finally:
         shutil.copyfile(original / name, out / name)
-    if name == "run.json" and not cut and json_alike(original / name, bytes(content)):
+    if name == "run.json" and json_alike(original / name, damaged):
         return  # white space
     assert found != "GO"
 
