@@ -24,10 +24,10 @@ SEED = 20_261_122
 CLIENTS = 8
 VESSEL = "HS36-B"
 INTRO = (
-    "Eight clients ask for decisions without pause. A kill is SIGKILL to the service and all that it started, at a random"
-    " moment; then every acknowledged decision has to be in the store, whole, and the audit chain has to verify. A fault"
-    " lasts 30 s; meanwhile each answer has to be 201 and kept, or 503 with Retry-After, and afterwards the same process"
-    " has to answer 201 again by itself."
+    "Eight clients ask for decisions without pause. A kill is SIGKILL to the service and all that it started, at a"
+    " random moment; then every acknowledged decision has to be in the store, whole, and the audit chain has to verify."
+    " A fault lasts 30 s; meanwhile each answer has to be 201 and kept, or 503 with Retry-After, and afterwards the"
+    " same process has to answer 201 again by itself."
 )
 
 

@@ -85,6 +85,7 @@ class ServiceSettings(Part):
         ("localhost", "127.0.0.1", "[::1]", "testserver"), description="names that the service is called by; *: any"
     )
     behind_proxy: bool = Field(False, description="true: a proxy ends TLS and states the caller's address")
+    proxy_addresses: tuple[str, ...] = Field(("127.0.0.1", "::1"), description="where that proxy calls from")
     metrics_need_scope: bool = Field(True, description="false: /metrics answers callers on this machine without a key")
     evidence_cached: int = Field(64, ge=1, description="vessels whose evidence is kept in memory")
     growth_prior: Path | None = Field(None, description="how the bank grows, as `msc-vision growth-prior` writes it")
