@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
 COMMANDS = (
     "run", "manifest", "segment", "evaluate", "decide", "verify", "report", "plan", "layer-study", "forecast",
-    "growth-prior", "doublings", "baseline", "drift", "vessels", "synth", "train", "export",
+    "growth-prior", "doublings", "baseline", "drift", "vessels", "synth", "train", "export", "serve",
 )  # fmt: skip
 GROUPS = ("rules", "store", "access")
 """Commands of commands; each has its own tests."""
