@@ -235,6 +235,28 @@ def test_a_command_that_was_given_up_while_it_waited_is_not_run(store):
     assert count(store, t.decisions) == 0
 
 
+def test_a_database_that_does_not_answer_is_told_in_time(database_url):
+    """The first command hangs in the database; neither its caller nor the next one waits for ever."""
+    gate, running = threading.Event(), threading.Event()
+    with Store.open(database_url, StoreSettings(answer_timeout_s=0.2)) as store:
+
+        def hang(tx):
+            running.set()
+            gate.wait(10)
+            tx.insert(t.decisions, decision_row("slow"), who="x", what="y")
+
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(store.write_and_wait, hang)
+            running.wait(10)
+            with pytest.raises(StoreUnavailableError, match=r"did not answer in 0\.2 s; nothing was written"):
+                asyncio.run(store.write_async(lambda tx: tx.note(who="x", what="never")))
+            with pytest.raises(StoreUnavailableError, match="may yet succeed: repeat it with the same key"):
+                slow.result(10)
+        gate.set()
+        store.write(lambda tx: None).result(10)
+        assert [entry.target_id for entry in entries(store)] == ["slow"]
+
+
 def test_closing_finishes_what_is_queued(database_url):
     store = Store.open(database_url)
     row = [decision_row(f"d{n}") for n in range(50)]
