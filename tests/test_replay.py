@@ -164,6 +164,8 @@ def test_history_is_found_again_beside_the_run_or_where_it_is_said_to_be(morning
     assert not missing.holds
     assert "is missing: no run folder beside RUN has it; name it with --history." in missing.differences[0]
     assert replay_record(record, alone, rules, history=mornings[:2]).holds
+    named = replay_record(record, mornings[2], rules, history=())
+    assert "no run folder that was named has it" in named.differences[0]
 
 
 def test_a_prior_is_kept_with_the_record(mornings, tmp_path):

@@ -54,6 +54,17 @@ def test_a_sound_run_has_no_complaint(out):
     assert verify_run(out) == ()
 
 
+def test_a_run_of_an_older_version_is_named_as_such(out):
+    content = json.loads((out / "vessels.json").read_text()) | {"schema_version": 2}
+    for layer in content["vessels"][0]["layers"]:
+        del layer["confluency_quantiles"]
+    (out / "vessels.json").write_text(json.dumps(content))
+    make_hashes_fit(out)
+    assert errors(out) == [
+        "error: vessels.json: An older version wrote it (schema 2): score the images again to decide on it."
+    ]
+
+
 def test_what_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(InvalidArgumentError, match=r"is not a run folder: it has no run.json"):
         verify_run(tmp_path)

@@ -27,6 +27,7 @@ from msc_vision.cli.report import report
 from msc_vision.cli.rules import rules
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
+from msc_vision.cli.serve import serve
 from msc_vision.cli.store import store
 from msc_vision.cli.synth import synth
 from msc_vision.cli.talk import DONE_WITH_FAILURES, INTERRUPTED, UNEXPECTED, USER_ERROR, say_error
@@ -121,7 +122,7 @@ app = typer.Typer(
 )
 _COMMANDS = (
     *(run, manifest, segment, evaluate, decide, verify, report, plan, layer_study, forecast, growth_prior, doublings),
-    *(baseline, drift, vessels, synth, train, export),
+    *(baseline, drift, vessels, synth, train, export, serve),
 )
 for _command in _COMMANDS:
     app.command(_command.__name__.replace("_", "-"), epilog=EXIT_CODES)(_command)

@@ -15,7 +15,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a delivery goes: ``ip`` was checked, so the connection is made to it and not to what the name says later."""
+    """Where a delivery goes: ``ip`` was checked, so the connection is made to it, whatever the name says later."""
 
     scheme: str
     host: str

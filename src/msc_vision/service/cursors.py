@@ -1,4 +1,4 @@
-"""Pages of long lists: a cursor names the last row seen, so rows that are added meanwhile neither repeat nor hide any."""
+"""Pages of long lists: a cursor names the last row seen, so rows added meanwhile neither repeat nor hide any."""
 
 import base64
 import binascii

@@ -308,7 +308,7 @@ class JobRunner:
             announce(tx, "job.finished", {"job_id": job.job_id, **{name: values.get(name) for name in told}})
 
     def _write_patiently(self, command: Callable[[Transaction], Any]) -> None:
-        """Write, and wait for a store that is away; at the end of the service the job stays ``running`` and is resumed."""
+        """Write, and wait for a store that is away; if the service ends before, the job stays ``running``: resumed."""
         while True:
             try:
                 self._store.write(command).result()

@@ -82,9 +82,10 @@ class ServiceSettings(Part):
     session_idle_h: float = Field(1.0, gt=0, le=168, description="time without a request that ends a session")
     idempotency_h: float = Field(24.0, gt=0, le=720, description="how long answers are kept for repeated requests")
     trusted_hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1", "[::1]", "testserver"), description="names that the service is called by; *: any"
+        ("localhost", "127.0.0.1", "[::1]"), description="names that the service is called by; *: any"
     )
     behind_proxy: bool = Field(False, description="true: a proxy ends TLS and states the caller's address")
+    proxy_addresses: tuple[str, ...] = Field(("127.0.0.1", "::1"), description="where that proxy calls from")
     metrics_need_scope: bool = Field(True, description="false: /metrics answers callers on this machine without a key")
     evidence_cached: int = Field(64, ge=1, description="vessels whose evidence is kept in memory")
     growth_prior: Path | None = Field(None, description="how the bank grows, as `msc-vision growth-prior` writes it")

@@ -45,7 +45,7 @@ async def review(
     ForbiddenError
         Without the scope ``review``.
     ProblemError
-        ``not-found``, ``conflict``: it was superseded meanwhile; ``not-valid``: settles nothing, or what needs no person.
+        ``not-found``, ``conflict``: it was superseded meanwhile; ``not-valid``: settles nothing.
     """
     service.require(caller, "review", WHAT)
     _check_settles(asked)
