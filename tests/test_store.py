@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, func, insert, select, update
 
@@ -171,6 +171,7 @@ NUMBER = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60)
 
 
 @BATCH
+@example(path="", detail="", pdl=-0.0, passage=None)  # SQLite keeps 0.0 of it
 @given(path=TEXT, detail=TEXT, pdl=NUMBER, passage=st.integers(-(2**63), 2**63 - 1) | st.none())
 def test_what_is_read_back_has_the_hash_of_what_was_written(store, path, detail, pdl, passage):
     """Both databases give back each text and number unchanged: else `verify` would complain of honest rows."""
@@ -235,6 +236,28 @@ def test_a_command_that_was_given_up_while_it_waited_is_not_run(store):
     assert count(store, t.decisions) == 0
 
 
+def test_a_database_that_does_not_answer_is_told_in_time(database_url):
+    """The first command hangs in the database; neither its caller nor the next one waits for ever."""
+    gate, running = threading.Event(), threading.Event()
+    with Store.open(database_url, StoreSettings(answer_timeout_s=0.2)) as store:
+
+        def hang(tx):
+            running.set()
+            gate.wait(10)
+            tx.insert(t.decisions, decision_row("slow"), who="x", what="y")
+
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(store.write_and_wait, hang)
+            running.wait(10)
+            with pytest.raises(StoreUnavailableError, match=r"did not answer in 0\.2 s; nothing was written"):
+                asyncio.run(store.write_async(lambda tx: tx.note(who="x", what="never")))
+            with pytest.raises(StoreUnavailableError, match="may yet succeed: repeat it with the same key"):
+                slow.result(10)
+        gate.set()
+        store.write(lambda tx: None).result(10)
+        assert [entry.target_id for entry in entries(store)] == ["slow"]
+
+
 def test_closing_finishes_what_is_queued(database_url):
     store = Store.open(database_url)
     row = [decision_row(f"d{n}") for n in range(50)]
@@ -288,10 +311,13 @@ def test_a_full_disk_is_told_and_recovered_from(sqlite_url):
         with store._writer._engine.connect() as connection:  # the writer's only one, given back afterwards
             n_pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {n_pages}")
+        large = decision_row("d")["record"][:-1] + ', "more": "' + "x" * 200_000 + '"}'
         with pytest.raises(StoreUnavailableError, match="the disk is full"):
-            add_decision(store, "d2", record=decision_row("d2")["record"][:-1] + ', "more": "' + "x" * 200_000 + '"}')
+            add_decision(store, "d2", record=large)
         assert [row["decision_id"] for row in all_rows(store, [t.decisions])["decisions"]] == ["d1"]
-        add_decision(store, "d3")  # over a new connection, whose limit is not set: the disk has room again
+        add_decision(
+            store, "d3", record=large
+        )  # over a new connection, whose limit is not set: the disk has room again
         assert verify_store(store) == ()
 
 

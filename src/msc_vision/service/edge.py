@@ -24,6 +24,7 @@ from msc_vision.service.problems import (
     problem_headers,
     problem_of,
 )
+from msc_vision.service.store import StoreUnavailableError
 
 PUBLIC = frozenset({"/v1/login", "/v1/openapi.json", "/v1/schemas/decision"})
 UPLOAD = "/v1/uploads"
@@ -141,6 +142,8 @@ class Edge:
             return None
         try:
             principal = await self._credentials.principal(token.strip())
+        except StoreUnavailableError:
+            raise  # nobody can tell who asks, which is no fault of theirs
         except MscVisionError:
             self._wait_for_turn(self._by_address, seen.address)
             raise

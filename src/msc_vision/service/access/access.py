@@ -296,7 +296,7 @@ class Access:
         return name, self._hasher.hash(password)
 
     def _write(self, command: Callable[[Transaction], T]) -> T:
-        return self._store.write(command).result()
+        return self._store.write_and_wait(command)
 
     def _changed(self, command: Callable[[Transaction], T]) -> T:
         """Write what may end credentials, and trust none that was remembered before."""

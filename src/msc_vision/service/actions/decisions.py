@@ -14,7 +14,7 @@ from msc_vision.decision.actions import windows_of
 from msc_vision.decision.evidence import Evidence
 from msc_vision.decision.explain import explain
 from msc_vision.decision.judgement import Request, Review, utc
-from msc_vision.decision.record import decision_record, record_text
+from msc_vision.decision.record import record_text, sealed_record
 from msc_vision.decision.rules import RuleSet
 from msc_vision.service.actions.reading import PageAsk, not_there
 from msc_vision.service.context import Caller, Service
@@ -146,9 +146,9 @@ def evidence_of(service: Service, scan: Scan, rules: RuleSet) -> Evidence:
 
 def make_record(service: Service, scan: Scan, rules: RuleSet, request: Request) -> Made:
     """Judge and write the record, without storing it."""
-    record = decision_record(evidence_of(service, scan, rules), rules, request)
-    sha256 = record["provenance"]["rule_set"]["sha256"]
-    return Made(record, record_text(record), rules, service.rules.is_stored(sha256))
+    made = sealed_record(evidence_of(service, scan, rules), rules, request)
+    sha256 = made.record["provenance"]["rule_set"]["sha256"]
+    return Made(made.record, made.text, rules, service.rules.is_stored(sha256))
 
 
 def store_decision(tx: Transaction, made: Made, who: str, *, why: str | None = None) -> Answer:

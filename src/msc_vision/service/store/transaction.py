@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Row, Select, Table, and_, insert, select, update
+from sqlalchemy import Connection, Executable, Insert, Row, Select, Table, and_, insert, select, update
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.service.store.content import (
@@ -85,7 +86,7 @@ class Transaction:
         if "seq" in table.columns:
             row = {**row, "seq": self.head.seq + 1}
         stored = stored_row(table, row)
-        self.connection.execute(insert(table), stored)
+        self.connection.execute(_insertion(table), stored)
         self._append(table.name, row_id(table, stored), row_sha256(stored), (who, what, why, detail))
         return stored
 
@@ -190,7 +191,7 @@ class Transaction:
             "previous_sha256": self.head.sha256,
         }
         entry["sha256"] = entry_sha256(entry)
-        self.connection.execute(insert(audit), stored_row(audit, entry))
+        self.connection.execute(_insertion(audit), stored_row(audit, entry))
         self.head = Head(self.head.seq + 1, entry["sha256"])
         return self.head
 
@@ -198,6 +199,11 @@ class Transaction:
 def entry_sha256(entry: Mapping[str, Any]) -> str:
     """Return the sha256 of an audit entry: of all that it says, its number and its predecessor's sha256."""
     return row_sha256({name: value for name, value in entry.items() if name != "sha256"})
+
+
+@cache
+def _insertion(table: Table) -> Insert:
+    return insert(table)
 
 
 def _check_protected(table: Table) -> None:
