@@ -128,8 +128,9 @@ async def change_password(visit: Visit) -> Response:
         return _refused(visit, "The new password and its repetition differ.")
     if not old or not new:
         return _refused(visit, "Fill in all three fields.")
+    asked = NewPassword(old_password=old, new_password=new)
     try:
-        await people.change_password(visit.service, visit.viewer.caller, NewPassword(old_password=old, new_password=new))
+        await people.change_password(visit.service, visit.viewer.caller, asked)
     except (NotAuthenticatedError, PasswordRefusedError, InvalidArgumentError) as err:
         return _refused(visit, str(err))
     return _left("changed")

@@ -1,5 +1,6 @@
 """What people do at the board: ask for a decision, review, sign, replay."""
 
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -117,7 +118,7 @@ def _text(form: FormData, name: str) -> str:
     return value.replace("\r\n", "\n").strip() if isinstance(value, str) else ""
 
 
-def _checked(model: type[T], content: dict[str, object]) -> T:
+def _checked(model: type[T], content: Mapping[str, object]) -> T:
     """Return a request as the actions take it.
 
     Raises

@@ -113,7 +113,9 @@ def read_overview(store: Store, digests: Kept[Digest], wanted: Filter, n_needed:
     recent = [row for row in rows[:MOST_VESSELS] if wanted.is_all or _is_recent(row, since)]
     ids = [decided[row["vessel_id"]]["decision_id"] for row in recent if row["vessel_id"] in decided]
     found = read_digests(store, digests, ids)
-    cards = [_card(row, decided.get(row["vessel_id"]), found, scans[row["vessel_id"]], (n_needed, now)) for row in recent]
+    cards = [
+        _card(row, decided.get(row["vessel_id"]), found, scans[row["vessel_id"]], (n_needed, now)) for row in recent
+    ]
     cards.sort(key=lambda card: card.rank)
     return Overview(
         cards=tuple(card for card in cards if wanted.takes(card)),
@@ -139,7 +141,7 @@ def _all(connection: Connection) -> tuple[list[dict[str, Any]], dict[str, dict[s
             .order_by(column.acquired_to)
         )
         for row in connection.execute(query).mappings():
-            scans[row["vessel_id"]].append(row)
+            scans[row["vessel_id"]].append(dict(row))
     return rows, decided, scans
 
 

@@ -267,4 +267,3 @@ async def words(visit: Visit) -> Response:
         outcomes=[one for name, one in OUTCOMES.items() if name != "undetermined"],
         states=tuple(STATES.values()),
     )
-

@@ -60,7 +60,8 @@ class Gallery:
         entry = field_of(run, key)
         check_files(run, entry, roots)
         name = (run.folder, evidence_stamp((run.folder,)), key, size, outlined)
-        return self._pictures.get(name, lambda: _jpeg(field_picture(entry, LONGEST_PX[size], BUDGET_BYTES[size]), outlined))
+        longest, budget = LONGEST_PX[size], BUDGET_BYTES[size]
+        return self._pictures.get(name, lambda: _jpeg(field_picture(entry, longest, budget), outlined=outlined))
 
 
 def field_of(run: RunContent, key: str) -> FieldEntry:
@@ -93,7 +94,7 @@ def check_files(run: RunContent, entry: FieldEntry, roots: Sequence[Path]) -> No
         path_within(str(entry.labels), (run.folder,))
 
 
-def _jpeg(picture: Picture, outlined: bool) -> bytes:
+def _jpeg(picture: Picture, *, outlined: bool) -> bytes:
     """Return a picture as one JPEG, with what lies over it drawn in."""
     gray = base64.b64decode(picture.image.partition(",")[2])
     if picture.overlay is None or not outlined:
@@ -145,13 +146,10 @@ def _of_criterion(vessel: VesselEntry, one: Mapping[str, Any]) -> list[tuple[Fie
     if "reject" in name or "fail" in name:
         return [(f, "not judgeable") for layer in layers for f in layer.fields if f.status == "rejected"]
     scored = [layer for layer in layers if layer.scored]
-    if one["layer"] is not None and scored:
-        return [_ends(scored[0])[0 if one["side"] == "below" else -1]]
-    if one["side"] == "above" and scored:
-        return [_ends(max(scored, key=lambda layer: layer.confluency_percent or 0.0))[-1]]
-    if one["side"] == "below" and scored:
-        return [_ends(min(scored, key=lambda layer: layer.confluency_percent or 0.0))[0]]
-    return []
+    if not scored or (one["layer"] is None and one["side"] is None):
+        return []
+    lowest, *_, highest = sorted((*scored, *scored), key=lambda layer: layer.confluency_percent or 0.0)
+    return [_ends(lowest)[0]] if one["side"] == "below" else [_ends(highest)[-1]]
 
 
 def _ends(layer: LayerEntry) -> list[tuple[FieldEntry, str]]:

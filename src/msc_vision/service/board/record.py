@@ -141,9 +141,8 @@ def _sign(record: Mapping[str, Any], digest: Digest) -> Sign:
 
 def _said(row: Mapping[str, Any]) -> Said:
     settles = json.loads(row["content"]).get("settles", [])
-    return Said(
-        who_is(row["who"]), exact(row["at"]), row["action"], row["reason_code"] or "", row["reason"] or "", _told(settles)
-    )
+    code, reason = row["reason_code"] or "", row["reason"] or ""
+    return Said(who_is(row["who"]), exact(row["at"]), row["action"], code, reason, _told(settles))
 
 
 def _said_in_record(one: Mapping[str, Any]) -> Said:
@@ -152,10 +151,11 @@ def _said_in_record(one: Mapping[str, Any]) -> Said:
 
 
 def _told(settles: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(
-        f"{one['criterion']}{'' if one['layer'] is None else f' on layer {one['layer']}'}: {one['outcome']}"
-        for one in settles
-    )
+    return tuple(f"{one['criterion']}{_place(one['layer'])}: {one['outcome']}" for one in settles)
+
+
+def _place(layer: int | None) -> str:
+    return "" if layer is None else f" on layer {layer}"
 
 
 def _signed(one: Signature) -> Signed:
@@ -167,19 +167,21 @@ def _why_no_signature(
 ) -> str | None:
     """Return why this person cannot sign this record now; the store decides again when somebody does."""
     n_needed = service.settings.n_signatures
-    if row["superseded_by"] is not None:
-        return "It was superseded: sign the record that replaced it."
-    if row["rule_set_status"] != "approved":
-        return f"It was made with a {row['rule_set_status']} rule set; only records of approved ones are signed."
-    if len(signed) >= n_needed:
-        return "It has all its signatures."
-    if not viewer.can("sign"):
-        return "Signing takes the role reviewer or approver, which you do not have."
-    if any(one.username == viewer.person.username for one in signed):
-        return "You have signed it; the second signature is another person's."
-    if len(signed) + 1 == n_needed and LAST_ROLE not in viewer.person.roles:
-        return f"The last signature takes the role {LAST_ROLE}, which you do not have."
-    return None
+    is_last = len(signed) + 1 == n_needed
+    has_signed = any(one.username == viewer.person.username for one in signed)
+    status = row["rule_set_status"]
+    reasons = (
+        (row["superseded_by"] is not None, "It was superseded: sign the record that replaced it."),
+        (status != "approved", f"It was made with a {status} rule set; only records of approved ones are signed."),
+        (len(signed) >= n_needed, "It has all its signatures."),
+        (not viewer.can("sign"), "Signing takes the role reviewer or approver, which you do not have."),
+        (has_signed, "You have signed it; the second signature is another person's."),
+        (
+            is_last and LAST_ROLE not in viewer.person.roles,
+            f"The last signature takes the role {LAST_ROLE}, which you do not have.",
+        ),
+    )
+    return next((reason for is_so, reason in reasons if is_so), None)
 
 
 def _why_no_review(row: Mapping[str, Any], viewer: Viewer) -> str | None:
@@ -196,8 +198,10 @@ def _pairs(content: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _value(value: Any) -> str:
-    if value is None or value == [] or value == {}:
-        return "not known" if value is None else "none"
+    if value is None:
+        return "not known"
+    if isinstance(value, list | Mapping) and not value:
+        return "none"
     if isinstance(value, Mapping):
         return "; ".join(f"{name}: {_value(one)}" for name, one in value.items())
     if isinstance(value, list):

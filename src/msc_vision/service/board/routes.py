@@ -58,7 +58,7 @@ def _for_people(handler: Handler) -> Endpoint:
             return _trouble(service, request, err, viewer)
         except MscVisionError as err:
             return _trouble(service, request, err, viewer)
-        except Exception as err:
+        except Exception as err:  # noqa: BLE001  (people get a page, the log the traceback)
             _LOG.exception("%s %s", request.method, request.url.path)
             unexpected = ProblemError("internal", "An error of the program; it was logged.")
             unexpected.__cause__ = err
@@ -111,11 +111,11 @@ def _trouble(service: Service, request: Request, err: MscVisionError, viewer: An
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in STATIC:
-        return page("trouble.html.j2", 404, viewer=None, here="", title=KINDS["not-found"].title, detail="", back=PATH, request_id="")
+        return Response("There is no such file.", 404, media_type="text/plain", headers=HEADERS)
     return static_response(name)
 
 
-async def _unknown(visit: Visit) -> Response:
+async def _unknown(_: Visit) -> Response:
     raise ProblemError("not-found", "There is no such page.")
 
 

@@ -61,7 +61,11 @@ def rule_set_view(rules: RuleSet, origin: str) -> RuleSetView:
         approval="" if approval is None else f"by {approval.by} on {approval.on} ({approval.document})",
         extends=rules.extends or "",
         overrides=tuple(
-            (one.criterion, ", ".join(f"{name}: {change}" for name, change in one.changed.items()) or "removed", one.reason)
+            (
+                one.criterion,
+                ", ".join(f"{name}: {change}" for name, change in one.changed.items()) or "removed",
+                one.reason,
+            )
             for one in rules.overrides
         ),
         models=tuple(one.id if one.sha256 is None else f"{one.id} ({one.sha256[:12]}…)" for one in rules.models),

@@ -23,7 +23,7 @@ from msc_vision.service.store.tables import people
 COOKIE: Final = "msc_vision_board"
 LOGIN_COOKIE: Final = "msc_vision_login"
 PATH: Final = "/board"
-FORM_TOKEN: Final = "form_token"  # noqa: S105  (the name of a form's field)
+FORM_TOKEN: Final = "form_token"
 _MOST_FIELDS: Final = 600
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 

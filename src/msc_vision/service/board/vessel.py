@@ -160,7 +160,9 @@ def _draw(paths: Sequence[Path], vessel_id: str, prior: Path | None) -> GrowthDr
     return draw_growth(found, forecast_sentences(found))
 
 
-def _read(connection: Connection, vessel_id: str) -> tuple[Row, Row | None, dict[str, Any] | None, list[dict[str, Any]]]:
+def _read(
+    connection: Connection, vessel_id: str
+) -> tuple[Row, Row | None, dict[str, Any] | None, list[dict[str, Any]]]:
     import json
 
     rows = vessel_rows(connection, None, 1, vessel_id)
