@@ -19,7 +19,6 @@ from decision_cases import evidence, figure, no_sign, rules, window
 from msc_vision.batch.evidence import read_evidence
 from msc_vision.decision import Criterion, Input, Place, Reading
 from msc_vision.decision.rules import Source
-
 from msc_vision.service.access import Access, AccessSettings, HashingSettings
 from msc_vision.service.actions import decisions, scoring
 from msc_vision.service.actions import rules as rule_actions

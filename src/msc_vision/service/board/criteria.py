@@ -90,7 +90,7 @@ def _row(sign: Sign, one: Mapping[str, Any], layers: list[int]) -> CriterionRow:
 def figure(value: object, unit: str) -> str:
     """Return what was seen, with its unit."""
     if value is None:
-        return "nothing"
+        return "–"
     if isinstance(value, str):
         return clock(value) if unit == "UTC" else value
     return f"{value:.4g} {unit}".strip() if isinstance(value, int | float) else str(value)

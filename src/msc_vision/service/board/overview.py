@@ -22,6 +22,7 @@ from msc_vision.service.board.words import (
     age,
     clock,
     moment_of,
+    passage_words,
     percent,
     plain_action,
 )
@@ -49,7 +50,7 @@ class Card:
     vessel_id: str
     vessel_type: str
     batch: str | None
-    passage: int | None
+    passage_words: str
     acquired_at: str | None
     scan_age: str
     scan_clock: str
@@ -166,7 +167,7 @@ def _card(
         vessel_id=row["vessel_id"],
         vessel_type=row["vessel_type"] or "type not known",
         batch=row["batch"],
-        passage=row["passage"],
+        passage_words=passage_words(row["batch"], row["passage"]),
         acquired_at=row["acquired_to"],
         scan_age=age(row["acquired_to"], now),
         scan_clock=clock(row["acquired_to"]),
@@ -247,7 +248,7 @@ def spark_of(scans: Sequence[Row]) -> Spark:
         return Spark("", "confluency not known")
     last = percent(points[-1][1])
     if len(points) == 1 or points[-1][0] == points[0][0]:
-        return Spark("", f"{last}, one scan")
+        return Spark("", f"{last}, one run so far")
     start, width = points[0][0], points[-1][0] - points[0][0]
     places = (
         f"{2 + (SPARK_WIDTH - 4) * (at - start) / width:.1f} {2 + (SPARK_HEIGHT - 4) * (1 - value / 100):.1f}"

@@ -15,7 +15,18 @@ from msc_vision.service.actions.reading import not_there
 from msc_vision.service.board.criteria import CriterionRow, Doubt, criterion_rows, doubts_of
 from msc_vision.service.board.digests import Digest, digest_of
 from msc_vision.service.board.session import Viewer
-from msc_vision.service.board.words import GO, QUARANTINE, TRIAL, VERDICTS, Sign, exact, plain_action, who_is
+from msc_vision.service.board.words import (
+    GO,
+    QUARANTINE,
+    TRIAL,
+    VERDICTS,
+    Sign,
+    exact,
+    passage_words,
+    plain_action,
+    plain_layers,
+    who_is,
+)
 from msc_vision.service.context import Service
 from msc_vision.service.queries import decision_row, rows_of
 from msc_vision.service.store.tables import reviews
@@ -61,6 +72,7 @@ class RecordView:
     """All that the page of a record shows. ``no_sign`` and ``no_review`` say why there is no form; None: there is."""
 
     record: Mapping[str, Any]
+    passage_words: str
     sign: Sign
     action: str
     summary: str
@@ -98,11 +110,12 @@ def read_record(service: Service, viewer: Viewer, decision_id: str) -> RecordVie
     complaints = check_record(record)
     return RecordView(
         record=record,
+        passage_words=passage_words(row["batch"], row["passage"]),
         sign=_sign(record, digest),
         action=plain_action(record["recommended_action"]),
         summary=found.summary,
         reasons=found.reasons,
-        changes=found.changes,
+        changes=tuple(map(plain_layers, found.changes)),
         criteria=criterion_rows(record),
         doubts=doubts_of(record),
         is_trial=digest.is_trial,

@@ -20,7 +20,7 @@ from msc_vision.service.board.digests import digest_of
 from msc_vision.service.board.ladder import Ladder, ladder_of
 from msc_vision.service.board.overview import Standing, stand
 from msc_vision.service.board.pictures import Gallery, Shown, driving_fields
-from msc_vision.service.board.words import STATES, age, clock, exact, plain_action, who_is
+from msc_vision.service.board.words import STATES, age, clock, exact, passage_words, plain_action, plain_layers, who_is
 from msc_vision.service.context import Service
 from msc_vision.service.evidence_cache import evidence_stamp
 from msc_vision.service.queries import current_decisions, decision_row, find, timeline_rows, vessel_rows
@@ -57,6 +57,7 @@ class VesselView:
     """All that the page of a vessel shows."""
 
     row: Row
+    passage_words: str
     standing: Standing
     scan_age: str
     scan_clock: str
@@ -102,13 +103,14 @@ class VesselPages:
         growth, growth_trouble = self._drawn(service, vessel_id)
         return VesselView(
             row=row,
+            passage_words=passage_words(row["batch"], row["passage"]),
             standing=standing,
             scan_age=age(row["acquired_to"], now),
             scan_clock=clock(row["acquired_to"]),
             decision=decision,
             record=record,
             reasons=() if explained is None else explained.reasons,
-            changes=() if explained is None else explained.changes,
+            changes=() if explained is None else tuple(map(plain_layers, explained.changes)),
             good_until="" if digest is None or digest.good_until is None else clock(digest.good_until),
             criteria=() if record is None else criterion_rows(record),
             run=self._run(service, row, record),

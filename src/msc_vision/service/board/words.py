@@ -72,7 +72,7 @@ def plain_action(text: str) -> str:
     """Return a recommended action as a person says it; times with their zone."""
     found = re.fullmatch(r"wait until (\S+)", text)
     words = f"Wait until {clock(found[1])}" if found else text[:1].upper() + text[1:]
-    return re.sub(r"layers (\d+)$", r"layer \1", words).replace("on each of layer ", "on layer ")
+    return plain_layers(words).replace("on each of layer ", "on layer ")
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -124,6 +124,16 @@ def age(text: str | None, now: datetime) -> str:
         return f"{minutes} min ago"
     hours = minutes / 60
     return f"{hours:.0f} h ago" if hours < 48 else f"{hours / 24:.0f} days ago"
+
+
+def passage_words(batch: str | None, passage: int | None) -> str:
+    """Return the passage behind a batch that does not name it already."""
+    return "" if passage is None or f"passage {passage}" in (batch or "") else f" · passage {passage}"
+
+
+def plain_layers(text: str) -> str:
+    """Return a text in which one layer is one."""
+    return re.sub(r"\blayers (\d+)(?=[:;.]|$)", r"layer \1", text)
 
 
 def percent(value: float | None) -> str:
