@@ -78,7 +78,7 @@ def _row(sign: Sign, one: Mapping[str, Any], layers: list[int]) -> CriterionRow:
         place=f"layer{'s' if len(layers) > 1 else ''} {number_ranges(layers)}" if layers else "",
         sign=sign,
         observed=figure(one["observed"], one["unit"]),
-        interval="" if one["interval"] is None else f"{one['interval'][0]:g} – {one['interval'][1]:g}",
+        interval="" if one["interval"] is None else f"{one['interval'][0]:.3g} – {one['interval'][1]:.3g}",
         limit=limit_words(one["comparator"], one["limit"], one["unit"]),
         probability="" if one["probability"] is None else f"{one['probability']:g}",
         source=source,

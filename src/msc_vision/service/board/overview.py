@@ -26,8 +26,8 @@ from msc_vision.service.board.words import (
     percent,
     plain_action,
 )
+from msc_vision.service.context import Service
 from msc_vision.service.queries import current_decisions, vessel_rows
-from msc_vision.service.store import Store
 from msc_vision.service.store.tables import run_vessels
 
 MOST_VESSELS = 1000
@@ -106,14 +106,15 @@ class Overview:
     is_cut: bool
 
 
-def read_overview(store: Store, digests: Kept[Digest], wanted: Filter, n_needed: int, now: datetime) -> Overview:
+def read_overview(service: Service, digests: Kept[Digest], wanted: Filter, now: datetime) -> Overview:
     """Return the vessels that a filter takes."""
-    rows, decided, scans = store.read(_all)
+    rows, decided, scans = service.store.read(_all)
+    n_needed = service.settings.n_signatures
     is_cut = len(rows) > MOST_VESSELS
     since = now - timedelta(days=SHOWN_DAYS)
     recent = [row for row in rows[:MOST_VESSELS] if wanted.is_all or _is_recent(row, since)]
     ids = [decided[row["vessel_id"]]["decision_id"] for row in recent if row["vessel_id"] in decided]
-    found = read_digests(store, digests, ids)
+    found = read_digests(service, digests, ids)
     cards = [
         _card(row, decided.get(row["vessel_id"]), found, scans[row["vessel_id"]], (n_needed, now)) for row in recent
     ]
@@ -248,7 +249,7 @@ def spark_of(scans: Sequence[Row]) -> Spark:
         return Spark("", "confluency not known")
     last = percent(points[-1][1])
     if len(points) == 1 or points[-1][0] == points[0][0]:
-        return Spark("", f"{last}, one run so far")
+        return Spark("", f"{last}, one run")
     start, width = points[0][0], points[-1][0] - points[0][0]
     places = (
         f"{2 + (SPARK_WIDTH - 4) * (at - start) / width:.1f} {2 + (SPARK_HEIGHT - 4) * (1 - value / 100):.1f}"

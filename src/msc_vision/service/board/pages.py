@@ -57,7 +57,7 @@ async def vessels(visit: Visit) -> Response:
     service, now = visit.service, visit.service.clock()
 
     def read() -> Any:
-        return read_overview(service.store, visit.board.digests, wanted, service.settings.n_signatures, now)
+        return read_overview(service, visit.board.digests, wanted, now)
 
     return visit.page(
         "vessels.html.j2",

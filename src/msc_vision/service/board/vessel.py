@@ -16,7 +16,7 @@ from msc_vision.service.actions.decisions import find_scan
 from msc_vision.service.actions.reading import not_there
 from msc_vision.service.board.caches import Kept
 from msc_vision.service.board.criteria import CriterionRow, criterion_rows
-from msc_vision.service.board.digests import digest_of
+from msc_vision.service.board.digests import Digest, critical_of, digest_of
 from msc_vision.service.board.ladder import Ladder, ladder_of
 from msc_vision.service.board.overview import Standing, stand
 from msc_vision.service.board.pictures import Gallery, Shown, driving_fields
@@ -97,7 +97,7 @@ class VesselPages:
             ``not-found``.
         """
         row, decision, record, happened = service.store.read(lambda connection: _read(connection, vessel_id))
-        digest = None if record is None else digest_of(record)
+        digest = None if record is None or decision is None else _digest(service, record, decision)
         standing = stand(row, decision, digest, now)
         explained = None if record is None else explain(record)
         growth, growth_trouble = self._drawn(service, vessel_id)
@@ -142,6 +142,10 @@ class VesselPages:
             return self._growth.get(name, lambda: _draw(paths, vessel_id, service.settings.growth_prior)), None
         except MscVisionError as err:
             return None, f"No growth curve: {err}"
+
+
+def _digest(service: Service, record: dict[str, Any], decision: Row) -> Digest:
+    return digest_of(record, critical_of(service, decision["rule_set_sha256"]))
 
 
 def roots_of(service: Service) -> tuple[Path, ...]:
