@@ -104,9 +104,9 @@ def test_a_result_that_is_a_link_is_not_followed(case):
     assert "is a link" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("path", ["/v1/runs/..%2f..%2fetc%2fpasswd", "/v1/%2e%2e/etc/passwd", "/v1/runs/a%5cb", "/v1/a%00b"])
+@pytest.mark.parametrize("path", ["runs/..%2f..%2fetc%2fpasswd", "%2e%2e/etc/passwd", "runs/a%5cb", "a%00b"])
 def test_no_path_of_the_address_leads_elsewhere(case, path):
-    refused(case, case.get(path), 400, "malformed")
+    refused(case, case.get(f"/v1/{path}"), 400, "malformed")
 
 
 # --- bodies ----------------------------------------------------------------------------------------------------------
@@ -131,7 +131,8 @@ def test_a_compressed_body_is_refused(case):
 
 def test_deep_and_broken_json_is_no_error_of_the_program(case):
     headers = case.headers("mes", **{"Content-Type": "application/json"})
-    for content in (b"[" * 9000, b'{"a":' * 3000, b"\xff\xfe", b'{"vessel_id": "\\ud800", "rule_set": "a"}', b"1" * 6000):
+    half_a_character = b'{"vessel_id": "\\ud800", "rule_set": "a"}'
+    for content in (b"[" * 9000, b'{"a":' * 3000, b"\xff\xfe", half_a_character, b"1" * 6000):
         answer = case.client.post("/v1/decisions", content=content, headers=headers)
         assert answer.status_code in (400, 422), (content[:20], answer.text)
 
@@ -143,7 +144,8 @@ def test_a_form_is_no_json(case):
 
 
 def test_aliases_of_yaml_do_not_unfold(case):
-    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
+    lines = ["a0: &a0 [x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
     headers = case.headers("approver", **{"Content-Type": "application/yaml"})
     answer = case.client.post("/v1/rule-sets", content="\n".join(lines), headers=headers)
     refused(case, answer, 422, "not-valid")
@@ -242,7 +244,7 @@ def test_sql_in_an_address_is_not_valid(case, path):
 
 @pytest.mark.parametrize(
     "value",
-    ["Bearer mv_0123456789ab_forged", "Bearer mv_" + "x" * 180, "Basic YWRtaW46YWRtaW4=", "Bearer", "Bearer \xff", "mv_a_b"],
+    ["Bearer mv_0123456789ab_x", "Bearer mv_" + "x" * 180, "Basic YWRtaW46YWRtaW4=", "Bearer", "Bearer \xff", "mv_a_b"],
     ids=["forged key", "long key", "other scheme", "empty", "no ASCII", "no scheme"],
 )
 def test_forged_credentials_are_refused(case, value):
@@ -352,16 +354,19 @@ def test_nobody_gives_themselves_a_role(case):
     assert noted(case, who="person:operator", what="refused: PATCH /v1/people/operator")
 
 
+NEW_PERSON = {"username": "m.new", "printed_name": "M", "roles": ["viewer"], "password": PASSWORD}
+
+
 @pytest.mark.parametrize(
     ("path", "who", "body"),
     [
-        ("/v1/people", "admin", {"username": "m.new", "printed_name": "M", "roles": ["viewer"], "password": PASSWORD, "person_id": "p1"}),
+        ("/v1/people", "admin", {**NEW_PERSON, "person_id": "p1"}),
         ("/v1/keys", "admin", {"name": "k", "scopes": ["read"], "secret_sha256": "0" * 64}),
         ("/v1/decisions", "mes", {"vessel_id": "READY", "rule_set": RULES, "verdict": "GO"}),
         ("/v1/jobs", "robot", {"folder": "ready", "state": "done", "run_path": "/etc"}),
     ],
     ids=["person", "key", "decision", "job"],
-)  # fmt: skip
+)
 def test_fields_that_are_not_the_callers_are_refused(case, path, who, body):
     refused(case, case.post(path, who, body), 422, "not-valid")
 
@@ -447,13 +452,13 @@ def port(case):
 def on_the_wire(port, content):
     """Send bytes and return the first line of the answer, empty if there is none."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(content)
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
         try:
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65536):
                 answer += part
-        except ConnectionResetError:  # the server hung up before it had read all
+        except OSError:  # the server hung up before it had read all
             answer = answer or b"HTTP/1.1 400 hung up"
     return answer.split(b"\r\n")[0].decode()
 
