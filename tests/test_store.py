@@ -92,6 +92,29 @@ def test_a_refused_command_is_undone_and_the_others_of_its_commit_are_not(store)
     assert verify_store(store) == ()
 
 
+def test_a_command_that_read_the_log_and_failed_undoes_only_itself(store):
+    """Entries of the commands before it were sent when it read, inside its savepoint; undoing it must not lose them."""
+    gate, running = threading.Event(), threading.Event()
+    store.write(lambda tx: (running.set(), gate.wait(10)))
+    running.wait(10)
+
+    def read_then_fail(tx):
+        assert [row.target_id for row in tx.rows(select(t.audit.c.target_id).order_by(t.audit.c.seq))] == ["a"]
+        tx.note(who="x", what="undone")
+        raise InvalidArgumentError("No.")
+
+    futures = [
+        store.write(lambda tx: tx.insert(t.decisions, decision_row("a"), who="key:mes", what="decide")),
+        store.write(read_then_fail),
+        store.write(lambda tx: tx.insert(t.decisions, decision_row("b"), who="key:mes", what="decide")),
+    ]
+    gate.set()
+    assert isinstance(futures[1].exception(10), InvalidArgumentError)
+    assert futures[2].result(10)["seq"] == 2
+    assert [entry.target_id for entry in entries(store)] == ["a", "b"]
+    assert verify_store(store) == ()
+
+
 def test_a_refusal_leaves_its_note_and_nothing_else(store):
     def refuse(tx):
         tx.insert(t.decisions, decision_row("d1"), who="key:mes", what="decide")

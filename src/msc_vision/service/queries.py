@@ -137,17 +137,18 @@ _DOCUMENT = select(decisions.c.record, _SUPERSEDED_BY, _N_SIGNATURES).where(
 
 def scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
     """Return the latest runs that show a vessel, the latest images first: where they lie and when they were taken."""
-    return list(connection.execute(_LATEST_SCANS, {"vessel_id": vessel_id}).mappings())
+    return [row._asdict() for row in connection.execute(_LATEST_SCANS, {"vessel_id": vessel_id})]
 
 
 def all_scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
     """Return all runs that show a vessel, the latest images first."""
-    return list(connection.execute(_SCANS, {"vessel_id": vessel_id}).mappings())
+    return [row._asdict() for row in connection.execute(_SCANS, {"vessel_id": vessel_id})]
 
 
 def last_review(connection: Connection, vessel_id: str, run_id: str) -> RowMapping | None:
     """Return what a person said last of a vessel in a run."""
-    return connection.execute(_LAST_REVIEW, {"vessel_id": vessel_id, "run_id": run_id}).mappings().first()
+    row = connection.execute(_LAST_REVIEW, {"vessel_id": vessel_id, "run_id": run_id}).first()
+    return None if row is None else row._asdict()
 
 
 def is_decision(connection: Connection, decision_id: str) -> bool:

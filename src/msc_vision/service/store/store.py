@@ -27,7 +27,7 @@ class StoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     queue_limit: int = Field(1000, ge=1, description="Writes that may wait; more are refused at once.")
-    commit_limit: int = Field(64, ge=1, description="Writes that share one commit at most.")
+    commit_limit: int = Field(64, ge=1, le=1000, description="Writes that share one commit at most.")
     n_readers: int = Field(4, ge=1, description="Connections, and threads of read_async, that read.")
     answer_timeout_s: float = Field(20.0, gt=0, description="How long a write may take that somebody waits for.")
     lock_timeout_s: float = Field(5.0, gt=0, description="How long to wait for a lock or a connection, in seconds.")
