@@ -29,7 +29,7 @@ from msc_vision.batch.evidence import evidence_stamp, read_evidence, vessels_of_
 from msc_vision.decision import Place, judge
 from msc_vision.decision.metrics import METRICS
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
-from sampling_cases import around, grid, spread_layer, study
+from sampling_cases import around, grid, imaged, spread_layer, study
 
 WINDOW = (70.0, 90.0)
 READ = ("hashes.json", "vessels.json", "layers.parquet", "fields.parquet", "run.json")
@@ -495,6 +495,14 @@ def test_a_forecast_that_cannot_be_made_says_why(growing, stack, original):
     assert later.reason == "A run of the history is later than this run; it has to be earlier"
     other = read_evidence(days[2], windows=[WINDOW], history=[original]).outlooks[WINDOW]
     assert other.reason == "one time point only: the earlier runs do not show this vessel"
+
+
+def test_the_reason_of_a_missing_forecast_does_not_hang_on_where_the_run_lies(tmp_path):
+    levels = {"2026-11-16T09:00:00+00:00": 20.0, "2026-11-17T09:00:00+00:00": 40.0}
+    run = run_of(tmp_path, imaged("BLIND", "t-75", (1,), levels, (None, None)))
+    reason = read_evidence(run, windows=[WINDOW]).outlooks[WINDOW].reason
+    assert reason.startswith("BLIND: its error is not known (2 scored fields, and it takes 3)")
+    assert str(tmp_path) not in reason
 
 
 def test_history_that_was_altered_is_refused(growing, tmp_path):

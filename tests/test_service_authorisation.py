@@ -1,9 +1,9 @@
 """Every route against every role and kind of key: who may do what, as one table that a new route has to enter."""
 
 import pytest
-from service_cases import KEYS, PASSWORD, ROLES, a_service
 
 from msc_vision.service.guard import Needs
+from service_cases import KEYS, PASSWORD, ROLES, a_service
 
 EVERYBODY = frozenset({*ROLES, *KEYS})
 READ = EVERYBODY
@@ -168,7 +168,7 @@ def test_every_protected_route_states_its_scope(case):
     """A route without a scope would be open to whoever has credentials: only those about the caller may be."""
     open_routes = set()
     for route in leaves(case.app.routes):
-        guards = [one.call for one in getattr(route, "dependant").dependencies] if hasattr(route, "dependant") else []
+        guards = [one.call for one in route.dependant.dependencies] if hasattr(route, "dependant") else []
         if not any(isinstance(one, Needs) and one.scope is not None for one in guards):
             open_routes.add(route.path)
     assert {path for path in open_routes if not path.startswith("/board")} == {

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from service_cases import DRAFT, PASSWORD, RULES, a_service, write_run
 
 from msc_vision.decision import check_record, decision_record, record_text
 from msc_vision.decision.judgement import Request
+from service_cases import DRAFT, PASSWORD, RULES, a_service, write_run
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks as rules
-from service_cases import PASSWORD, RULES, a_service
 
 from msc_vision.service.access import NotAuthenticatedError
+from service_cases import PASSWORD, RULES, a_service
 
 CHECKS = (
     schemathesis.checks.not_a_server_error,

@@ -36,7 +36,7 @@ from msc_vision.service.settings import ServiceSettings
 from msc_vision.service.store import Store, StoreUnavailableError, Transaction
 from msc_vision.service.webhooks import Deliverer
 
-N_WORKERS = 8
+N_WORKERS, N_JUDGES = 8, 2
 _LOG = logging.getLogger(__name__)
 _BY_STATUS = {
     400: "malformed",
@@ -100,6 +100,7 @@ def build_service(
         metrics=ServiceMetrics(),
         refusals=RefusalLog(partial(_note, store), settings.limits.noted_refusals_per_min),
         workers=workers,
+        judges=ThreadPoolExecutor(N_JUDGES, thread_name_prefix="msc-vision-judge"),
         clock=clock,
     )
 
@@ -160,6 +161,7 @@ def close_service(service: Service) -> None:
     service.jobs.close()
     service.webhooks.close()
     service.refusals.flush()
+    service.judges.shutdown(wait=True)
     service.workers.shutdown(wait=True)
     service.store.close()
 
