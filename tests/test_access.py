@@ -427,6 +427,16 @@ def test_a_key_that_is_not_quite_one_is_refused_and_noted(access, store, change)
     assert log_of(store)[-1][1:] == ("refused: use key", "This API key is not known.")
 
 
+def test_refusals_can_be_taken_by_somebody_who_sums_them_up(store):
+    taken = []
+    access = Access(store, quick_settings(), note=taken.append)
+    for n in range(3):
+        with pytest.raises(NotAuthenticatedError):
+            access.authenticate_key(f"mv_{n}_x")
+    assert [(err.who, err.what) for err in taken] == [(f"key:{n}", "use key") for n in range(3)]
+    assert log_of(store) == []
+
+
 def test_a_key_ends_by_its_date(access, store):
     new = access.add_key("MES", ["read"], by=BY, expires_at=datetime.now(UTC) + timedelta(days=1))
     access.authenticate_key(new.token)

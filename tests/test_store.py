@@ -1,6 +1,7 @@
 """The store: what is acknowledged is there, what is refused leaves no trace but its note, and trouble is told."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -372,6 +373,7 @@ def test_connections_that_died_in_between_are_replaced_unnoticed(postgresql, pos
         add_decision(store, "d2")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights in another way")
 def test_only_the_owner_may_read_the_file(sqlite_template):
     assert sqlite_template.stat().st_mode & 0o777 == 0o600
 
