@@ -227,7 +227,7 @@ def stand(vessel: Row, decision: Row | None, digest: Digest | None, now: datetim
 
 
 def sign_of(decision: Row, digest: Digest) -> Sign:
-    """Return the sign of a decision or a record: its verdict, told apart where it asks for quarantine or is of a trial."""
+    """Return the sign of a decision or a record: of its verdict, or that it asks for quarantine or is of a trial."""
     if decision["recommended_action"] == "quarantine":
         return QUARANTINE
     sign = VERDICTS[decision["verdict"]]
