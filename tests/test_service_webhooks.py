@@ -39,7 +39,7 @@ class Receiver(httpx.BaseTransport):
 def case(tmp_path):
     with a_service(tmp_path) as found:
         found.with_run("ready", "READY", 80.0)
-        found.receiver, found.now = Receiver(), [datetime.now(UTC) + timedelta(seconds=1)]
+        found.receiver, found.now = Receiver(), [datetime.now(UTC) + timedelta(minutes=2)]
         found.deliverer = Deliverer(
             found.service.store,
             Webhooks(),
