@@ -13,6 +13,8 @@ from benchmarks.tables import Section, environment, write_sections
 DOCS = Path(__file__).parents[1] / "docs"
 GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / "synth-realism.md"
 MORPHOLOGY, SAMPLING, GROWTH = DOCS / "morphology.md", DOCS / "sampling.md", DOCS / "growth.md"
+SERVICE = DOCS / "service.md"
+STORE = DOCS / "store.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,9 @@ PARTS: Mapping[str, Part] = {
     "sampling": Part("sampling", SAMPLING),
     "rollup-speed": Part("sampling_speed", SAMPLING),
     "growth": Part("growth", GROWTH),
+    "store": Part("store", STORE),
+    "service": Part("service", SERVICE),
+    "service-faults": Part("service_faults", SERVICE),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

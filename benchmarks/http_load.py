@@ -27,6 +27,7 @@ class Answer:
     status: int
     body: bytes
     seconds: float
+    retry_after: str | None = None
 
 
 @dataclass(slots=True)
@@ -63,13 +64,13 @@ class Connection:
     async def send(self, request: Request, due: float) -> Answer:
         """Send a request and return the answer; latency counts from when it was due."""
         try:
-            status, body = await self._exchange(request)
+            status, fields, body = await self._exchange(request)
         except (OSError, asyncio.IncompleteReadError, ValueError, IndexError):
             self.close()
-            status, body = 0, b""
-        return Answer(status, body, time.perf_counter() - due)
+            return Answer(0, b"", time.perf_counter() - due)
+        return Answer(status, body, time.perf_counter() - due, fields.get("retry-after"))
 
-    async def _exchange(self, request: Request) -> tuple[int, bytes]:
+    async def _exchange(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         if self.writer is None or self.reader is None:
             self.reader, self.writer = await asyncio.open_connection(self.host, self.port)
         more = "".join(f"{name}: {value}\r\n" for name, value in request.headers)
@@ -79,7 +80,7 @@ class Connection:
         head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = await self.reader.readexactly(int(fields.get("content-length", 0)))
-        return int(head[0].split()[1]), body
+        return int(head[0].split()[1]), fields, body
 
     def close(self) -> None:
         """Drop the connection; the next request opens another."""

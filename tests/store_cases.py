@@ -5,15 +5,10 @@ PostgreSQL is Debian's package; where it is not installed these tests are skippe
 
 import json
 import os
-import secrets
 import shutil
-import subprocess
-import tempfile
-import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from benchmarks.postgresql import NOT_DURABLE, postgresql_server
 
 APPROVED = {
     "rule_set_id": "msc-test",
@@ -23,90 +18,15 @@ APPROVED = {
 }
 
 
-def postgresql_programs():
-    """Return the folder of initdb and postgres; None if PostgreSQL is not installed."""
-    on_path = shutil.which("initdb")
-    folders = [Path(on_path).resolve().parent] if on_path else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    return next((folder for folder in reversed(folders) if (folder / "postgres").exists()), None)
-
-
-@dataclass
-class PostgresqlServer:
-    """A server of our own in a temporary folder, reached by a socket in it."""
-
-    programs: Path
-    folder: Path
-    settings: tuple = ("-c", "fsync=off")
-    process: object = None
-
-    @property
-    def as_user(self):
-        """PostgreSQL refuses to run as root."""
-        is_root = hasattr(os, "geteuid") and os.geteuid() == 0
-        return {"user": "postgres", "group": "postgres", "extra_groups": []} if is_root else {}
-
-    def make(self):
-        if self.as_user:
-            shutil.chown(self.folder, "postgres", "postgres")
-        command = [self.programs / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-        subprocess.run([*command, "--no-sync", "--locale=C"], check=True, capture_output=True, **self.as_user)
-
-    def start(self):
-        command = [self.programs / "postgres", "-D", self.folder / "data", "-k", self.folder]
-        limits = ["-c", "listen_addresses=", "-c", "max_connections=60"]
-        log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen([*command, *limits, *self.settings], stdout=log, stderr=log, **self.as_user)
-        log.close()
-        self.wait()
-
-    def wait(self, limit_s=30):
-        import psycopg
-
-        end = time.monotonic() + limit_s
-        while True:
-            try:
-                return psycopg.connect(self.address("postgres")).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > end or self.process.poll() is not None:
-                    raise
-                time.sleep(0.05)
-
-    def stop(self):
-        self.process.send_signal(2)  # SIGINT: end connections, then stop
-        self.process.wait(30)
-
-    def address(self, name):
-        return f"postgresql://postgres@/{name}?host={self.folder}"
-
-    def execute(self, statement, name="postgres"):
-        import psycopg
-
-        with psycopg.connect(self.address(name), autocommit=True) as connection:
-            connection.execute(statement)
-
-    def new_database(self, template=None):
-        name = f"t{secrets.token_hex(6)}"
-        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
-        return self.address(name)
-
-
 @pytest.fixture(scope="session")
 def postgresql():
     """Start a PostgreSQL server for this process's tests."""
-    programs = postgresql_programs()
-    if programs is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed; CI needs Debian's package postgresql.")
-        pytest.skip("PostgreSQL is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="msc-pg-"))
-    server = PostgresqlServer(programs, folder)
-    try:
-        server.make()
-        server.start()
+    with postgresql_server(NOT_DURABLE) as server:
+        if server is None:
+            if os.environ.get("CI"):
+                pytest.fail("PostgreSQL is not installed; CI needs Debian's package postgresql.")
+            pytest.skip("PostgreSQL is not installed")
         yield server
-        server.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

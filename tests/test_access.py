@@ -157,8 +157,20 @@ def test_a_password_is_kept_as_an_argon2id_hash(access, store):
 
 
 def test_one_password_has_one_form_however_it_was_typed(access):
-    access.add_person("ada", "Ada", ["viewer"], "Ångström's cells", by=BY)
-    access.log_in("ada", "Ångström's cells")
+    access.add_person("ada", "Ada", ["viewer"], "\u00c5ngstr\u00f6m's cells", by=BY)
+    access.log_in("ada", "A\u030angstro\u0308m's cells")
+
+
+def test_a_password_that_is_changed_while_it_is_checked_does_not_count(access, monkeypatch):
+    is_right = access._hasher.is_right
+
+    def change_meanwhile(password, password_hash):
+        access.set_password("viewer", "another long password", by=BY)
+        return is_right(password, password_hash)
+
+    monkeypatch.setattr(access._hasher, "is_right", change_meanwhile)
+    with pytest.raises(NotAuthenticatedError, match="Wrong name or password"):
+        access.log_in("viewer", PASSWORD)
 
 
 def test_wrong_name_and_wrong_password_read_alike(access):
@@ -413,6 +425,16 @@ def test_a_key_that_is_not_quite_one_is_refused_and_noted(access, store, change)
     with pytest.raises(NotAuthenticatedError, match="not known"):
         access.authenticate_key(change(new.token))
     assert log_of(store)[-1][1:] == ("refused: use key", "This API key is not known.")
+
+
+def test_refusals_can_be_taken_by_somebody_who_sums_them_up(store):
+    taken = []
+    access = Access(store, quick_settings(), note=taken.append)
+    for n in range(3):
+        with pytest.raises(NotAuthenticatedError):
+            access.authenticate_key(f"mv_{n}_x")
+    assert [(err.who, err.what) for err in taken] == [(f"key:{n}", "use key") for n in range(3)]
+    assert log_of(store) == []
 
 
 def test_a_key_ends_by_its_date(access, store):

@@ -15,6 +15,7 @@ from msc_vision.service.access import (
     SignatureRequest,
     list_signatures,
 )
+from msc_vision.service.access.signatures import sign as sign_for
 from msc_vision.service.store import NotFoundError, Store, canonical_json, text_sha256, verify_store
 from msc_vision.service.store import tables as t
 from store_cases import add_decision
@@ -177,9 +178,12 @@ def test_a_role_that_was_taken_meanwhile_does_not_sign(access, store):
     """The session still says approver; what counts is what is stored when the signature is written."""
     row = add_decision(store, "d1")
     approver = principal_of(access, "approver")
+    known = access.authenticate_password("approver", PASSWORD)
     access.set_roles("approver", ["viewer"], by="person:admin", why="moved")
     with pytest.raises(SignatureRefusedError, match="Dr Approver may not sign"):
         access.sign(request_for(row), principal=approver, password=PASSWORD)
+    with pytest.raises(SignatureRefusedError, match="Dr Approver may not sign"):
+        store.write(lambda tx: sign_for(tx, request_for(row), known, access.settings)).result(10)
 
 
 def test_a_deactivated_person_does_not_sign(access, store):

@@ -14,11 +14,11 @@ from msc_vision.statistics.settings import SamplingSettings
 from sampling_cases import CATALOGUE, GRID_9, placed
 
 
-def counted(fields, aggregates=None, density=None):
+def counted(fields, aggregates=None, density=None, share=0.5):
     """Return fields with so many aggregates per cm² and cells per cm²; None: not looked for."""
     told = []
     for i, one in enumerate(fields):
-        findings = {} if aggregates is None else {"aggregates_per_cm2": aggregates[i], "aggregate_area_percent": 0.5}
+        findings = {} if aggregates is None else {"aggregates_per_cm2": aggregates[i], "aggregate_area_percent": share}
         morphology = {} if density is None else {"density_per_cm2": density[i]}
         told.append(replace(one, score=replace(one.score, findings=findings, morphology=morphology)))
     return told
@@ -50,6 +50,29 @@ def test_no_aggregate_on_nine_square_millimetres_leaves_room_for_some():
     assert low == 0
     assert high == pytest.approx(-np.log(0.025) / 0.09)
     assert stats.poisson.cdf(0, high * 0.09) == pytest.approx(0.025)
+
+
+def test_no_aggregate_in_nine_fields_leaves_room_for_some_area():
+    """Exact binomial limit: if a third of all places held some, nine places would hold none in 2.5 % of cases."""
+    found = characterised(counted(layer(), aggregates=[0.0] * 9, share=0.0)).layers["HS-A", 1]
+    low, high = found.aggregate_area_interval
+    assert low == 0
+    assert high == pytest.approx(33.6, abs=0.1)
+    assert stats.binom.pmf(0, 9, high / 100) == pytest.approx(0.025)
+
+
+def test_no_aggregate_on_any_layer_leaves_less_room_than_one_layer_does():
+    """Layers in every third of the stack speak for it: none on 27 mm² together, none in 27 fields."""
+    fields = [one for n in (1, 6, 12) for one in counted(layer(n), aggregates=[0.0] * 9, share=0.0)]
+    found = characterised(fields).vessels["HS-A"]
+    assert found.aggregates_interval == (0, pytest.approx(-np.log(0.025) / 0.27))
+    assert found.aggregate_area_interval == (0, pytest.approx(100 * (1 - 0.025 ** (1 / 27))))
+
+
+def test_no_aggregate_on_the_lowest_layers_says_nothing_of_the_vessel():
+    fields = [one for n in (1, 2, 3) for one in counted(layer(n), aggregates=[0.0] * 9, share=0.0)]
+    found = characterised(fields).vessels["HS-A"]
+    assert (found.aggregates_interval, found.aggregate_area_interval) == (None, None)
 
 
 def test_fields_without_coordinates_have_no_interval():

@@ -29,9 +29,11 @@ from sampling_cases import GROWTH, grid, growing_vessels, imaged, placed, study,
 ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
 COMMANDS = (
-    "run", "manifest", "segment", "evaluate", "verify", "report", "plan", "layer-study", "forecast", "growth-prior",
-    "doublings", "baseline", "drift", "vessels", "synth", "train", "export",
+    "run", "manifest", "segment", "evaluate", "decide", "verify", "report", "plan", "layer-study", "forecast",
+    "growth-prior", "doublings", "baseline", "drift", "vessels", "synth", "train", "export", "serve",
 )  # fmt: skip
+GROUPS = ("rules", "store", "access")
+"""Commands of commands; each has its own tests."""
 
 
 def call(*arguments):
@@ -96,7 +98,7 @@ def test_help_of_each_command_teaches(command):
 def test_help_lists_exactly_the_commands_that_exist():
     text = call("--help").stdout
     listed = re.findall(r"^│ ([a-z][a-z-]*) {2,}", text, flags=re.M)
-    assert tuple(listed) == COMMANDS
+    assert tuple(listed) == (*COMMANDS, *GROUPS)
 
 
 def test_help_is_there_at_once():

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from dataclasses import replace
 from datetime import timedelta
 
@@ -19,6 +20,7 @@ from msc_vision.decision import (
     Reading,
     Review,
     check_record,
+    decision_id,
     decision_record,
     explain,
     parse_record,
@@ -143,6 +145,42 @@ def test_no_value_of_a_record_changes_unseen(path):
     assert check_record(altered)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("created_at", "2026-11-22T12:00:01Z"), ("supersedes", "1" * 32), ("verdict", "GO"), ("metrics", {"more": 1})],
+)
+def test_an_altered_record_is_found_even_if_it_still_fits_its_schema(name, value):
+    assert "does not have its decision_id" in str(check_record(REVIEWED | {name: value})[-1])
+
+
+def test_an_altered_record_is_found_even_if_it_was_given_an_id_anew():
+    altered = REVIEWED | {"verdict": "GO"}
+    altered["decision_id"] = decision_id(altered)
+    (only,) = check_record(altered)
+    assert "does not have its record_sha256" in str(only)
+
+
+def test_a_probability_is_never_shown_as_more_than_it_is():
+    nearly = next(half for n in range(1_000_001, 1_010_000) if 0.94995 < _within(half := n / 1e5) < 0.95)
+    shown = record(evidence(vessel=figure(80, nearly)))["criteria"][-1]
+    assert (shown["outcome"], shown["probability"]) == ("undetermined", 0.9499)
+
+
+def _within(half):
+    return figure(80, half).belief.probability_within(70, 90)
+
+
+def test_coverage_counts_layers_by_their_state():
+    states = ("measured", "measured-degraded", "inferred", "unobservable", "missing", "missing")
+    counted = record(evidence({n: figure(80) for n in range(1, 7)}, layer_states=states))["coverage"]
+    assert counted == {"layers_total": 6, "measured": 2, "inferred": 1, "unobservable": 1, "failed": 2}
+
+
+def test_an_interval_that_is_none_is_shown_as_none():
+    odd = Reading(80.0, (math.nan, 90.0))
+    assert record(evidence(vessel=odd))["criteria"][-1]["interval"] is None
+
+
 def test_a_signature_does_not_change_what_it_signs():
     signed = record() | {"signature": {"name": "A. Prover", "time": "2026-11-22T12:10:00Z", "meaning": "approved"}}
     assert check_record(signed) == ()
@@ -203,6 +241,10 @@ def test_layers_that_could_be_seen_come_before_more_fields():
     states = ("measured", "inferred", "missing")
     found = evidence(vessel=figure(80, 11), layer_states=states, sampling=sampling(*states))
     assert action(found) == "image 9 more fields on each of layers 2-3"
+
+
+def test_fields_are_not_asked_for_where_it_would_take_far_too_many():
+    assert action(evidence(vessel=figure(80, 40))) == "hold and review"
 
 
 def test_fields_are_not_asked_for_where_the_method_is_what_is_unsure():
@@ -272,6 +314,14 @@ def test_what_is_not_met_is_told_before_what_is_only_open():
     cap = window(None, 3, id="cap", metric="passage", unit="passages")
     told = explain(record(found, rules(window(), no_sign(), cap)))
     assert [one.split(":")[0] for one in told.changes] == ["cap", "confluency-window", "contamination"]
+
+
+def test_layers_that_are_weak_alike_tell_how_sure_the_best_of_them_is():
+    worst = window(70, 90, id="worst-layer", level="layer")
+    layers = {n: figure(80, 8 + 4 * n) for n in (1, 2, 3)}
+    told = explain(record(evidence(layers), rules(window(), worst)))
+    best = math.floor(1e4 * _within(12)) / 1e4
+    assert f"with probability {best:g} at best" in told.changes[0]
 
 
 def test_go_tells_how_long_it_holds():

@@ -101,6 +101,18 @@ def test_a_cap_of_the_passage_is_inclusive(passage, expected):
     assert verdict(evidence(others={Place("passage", "vessel"): Reading(passage)}), rules(cap)) == expected
 
 
+@pytest.mark.parametrize("value", [True, "4", math.nan, None])
+def test_a_passage_that_is_no_number_is_not_known(value):
+    cap = window(None, 5, id="passage-cap", metric="passage", unit="passages")
+    assert verdict(evidence(others={Place("passage", "vessel"): Reading(value)}), rules(cap)) == "CANNOT_ASSESS"
+
+
+@pytest.mark.parametrize(("percent", "expected"), [(25.0, "GO"), (24.9, "CANNOT_ASSESS")])
+def test_a_least_share_is_inclusive_and_below_it_evidence_is_missing(percent, expected):
+    least = window(25, None, id="coverage", metric="measured_percent")
+    assert verdict(evidence(others={Place("measured_percent", "vessel"): Reading(percent)}), rules(least)) == expected
+
+
 @pytest.mark.parametrize(("age_h", "expected"), [(24, "GO"), (25, "CANNOT_ASSESS"), (-2, "CANNOT_ASSESS")])
 def test_a_scan_gets_too_old_and_never_comes_from_the_future(age_h, expected):
     fresh = window(None, 24, id="scan-age", metric="scan_age_h", unit="h")
@@ -272,8 +284,8 @@ def test_a_missing_or_broken_figure_never_gives_go(spoiled, place):
     ANY,
     st.lists(ANY, min_size=3, max_size=3),
     st.sampled_from(["no visual sign", "suspect", "not assessable", "clean", None]),
-    st.floats(0, 100),
-    st.floats(0, 100),
+    st.floats(2, 100),
+    st.floats(2, 100),
     st.floats(0.51, 0.999),
 )
 def test_go_implies_that_every_criterion_is_met_with_its_probability(vessel, layers, word, one, other, probability):

@@ -195,7 +195,8 @@ def test_missing_triggers_are_named(filled_url):
 
 
 def test_text_that_is_no_longer_text_is_named(filled_sqlite_url):
-    found = complaints_after(filled_sqlite_url, "UPDATE people SET printed_name = CAST(x'41ff42' AS TEXT)")
+    one_byte_more = "CAST(CAST(printed_name AS BLOB) || x'ff' AS TEXT)"
+    found = complaints_after(filled_sqlite_url, f"UPDATE people SET printed_name = {one_byte_more}")
     assert [(each.table, each.row_id) for each in found] == [("people", "p1")]
 
 

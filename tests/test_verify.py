@@ -7,9 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from batch_cases import largest_file, plain_score, plan_of, write_images
+from batch_cases import largest_file, make_hashes_fit, plain_score, plan_of, write_images
 from msc_vision.batch.run import run_folder
-from msc_vision.batch.store import file_sha256
 from msc_vision.batch.verify import verify_run
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.io.labels import labels_sha256, read_labels, write_labels
@@ -51,20 +50,19 @@ def edit_fields(out, **columns):
     make_hashes_fit(out)
 
 
-def make_hashes_fit(out):
-    hashes = json.loads((out / "hashes.json").read_text())
-    for name in hashes:
-        if (out / name).is_file():
-            hashes[name] = file_sha256(out / name)
-    (out / "hashes.json").write_text(json.dumps(hashes))
-    record = json.loads((out / "run.json").read_text())
-    del record["record_sha256"]
-    record["hashes_sha256"] = file_sha256(out / "hashes.json")
-    (out / "run.json").write_text(json.dumps(record | {"record_sha256": canonical_sha256(record)}))
-
-
 def test_a_sound_run_has_no_complaint(out):
     assert verify_run(out) == ()
+
+
+def test_a_run_of_an_older_version_is_named_as_such(out):
+    content = json.loads((out / "vessels.json").read_text()) | {"schema_version": 2}
+    for layer in content["vessels"][0]["layers"]:
+        del layer["confluency_quantiles"]
+    (out / "vessels.json").write_text(json.dumps(content))
+    make_hashes_fit(out)
+    assert errors(out) == [
+        "error: vessels.json: An older version wrote it (schema 2): score the images again to decide on it."
+    ]
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):

@@ -10,10 +10,9 @@ from msc_vision.batch.outlooks import Past, Window, outlooks, read_past
 from msc_vision.batch.readings import Row, VesselRows, flags_of, n_doubtful, number, pair, readings, stated
 from msc_vision.batch.run_files import READ, RunFiles, read_run_files
 from msc_vision.batch.store import RUN_NAME, VESSELS_NAME
-from msc_vision.decision.evidence import Evidence, Input, LayerSampling
+from msc_vision.decision.evidence import Evidence, Input, LayerSampling, Outlook
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
-from msc_vision.statistics.settings import DOUBTFUL
 from msc_vision.statistics.time_points import time_points
 from msc_vision.statistics.vessel_rollup import batches_of
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -133,7 +132,6 @@ def _evidence(
     counts = Counter(row["status"] for row in rows.latest)
     model = record["model"] or {}
     passage = stated(rows.fields, "passage").value
-    known = load_catalogue() if catalogue is None else catalogue
     return Evidence(
         vessel_id=vessel_id,
         vessel_type=str(rows.vessel["vessel_type"]),
@@ -156,9 +154,21 @@ def _evidence(
         environment=_environment(record),
         quality=_quality(rows),
         metrics=_metrics(rows.vessel),
-        outlooks=outlooks(files.folder, vessel_id, _n_time_points(rows.fields), windows, past, known),
-        problems=(*files.problems, *_contradictions(rows, known)),
+        outlooks=_outlooks(files, vessel_id, rows.fields, windows, past, catalogue) if windows else {},
+        problems=(*files.problems, *_contradictions(rows, catalogue)),
     )
+
+
+def _outlooks(
+    files: RunFiles,
+    vessel_id: str,
+    fields: Sequence[Row],
+    windows: Sequence[Window],
+    past: Past,
+    catalogue: Catalogue | None,
+) -> dict[Window, Outlook]:
+    n_time_points = len(time_points({row["key"]: _manifest_row(row) for row in fields}))
+    return outlooks(files.folder, vessel_id, n_time_points, windows, past, catalogue)
 
 
 def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
@@ -170,10 +180,10 @@ def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
     if missing:
         raise InvalidDataError(f"{files.folder}: fields.parquet has no column {', '.join(missing)}: score it again.")
     fields = [row for row in listed if row["vessel_id"] == vessel_id]
-    flagged = flags_of([row for row in listed if row["is_latest"] and row["status"] == "scored"])
-    levels = tuple(one for value in files.vessels.get("quantile_levels") or () if (one := number(value)) is not None)
-    flags = {name: n for name, n in flagged.items() if name in DOUBTFUL}
-    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, flags, levels)
+    of_batch = [row for row in listed if row["is_latest"]]
+    levels = [number(one) for one in files.vessels.get("quantile_levels") or ()]
+    known = () if None in levels else tuple(one for one in levels if one is not None)
+    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, known)
 
 
 def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:
@@ -189,7 +199,8 @@ def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:
 
 
 def _batch_name(fields: Sequence[Row]) -> dict[str, str]:
-    return batches_of(_manifest_row(row) for row in fields)
+    distinct = {(row.get("lot"), row.get("passage")): row for row in fields}
+    return batches_of(_manifest_row(row) for row in distinct.values())
 
 
 def _why_no_batch(fields: Sequence[Row]) -> str:
@@ -201,10 +212,6 @@ def _why_no_batch(fields: Sequence[Row]) -> str:
 
 def _manifest_row(row: Row) -> ManifestRow:
     return ManifestRow(**{name: row[name] for name in _FROM_MANIFEST if name in row})
-
-
-def _n_time_points(fields: Sequence[Row]) -> int:
-    return len(time_points({row["key"]: _manifest_row(row) for row in fields}))
 
 
 def _sampling(layer: Row) -> LayerSampling:
@@ -237,13 +244,15 @@ def _environment(record: Row) -> dict[str, Any]:
 # --- what contradicts itself -----------------------------------------------------------------------------------------
 
 
-def _contradictions(rows: VesselRows, catalogue: Catalogue) -> tuple[str, ...]:
+def _contradictions(rows: VesselRows, catalogue: Catalogue | None) -> tuple[str, ...]:
     """Return where the fields of a vessel and its estimates do not tell of the same."""
     found = []
-    types = {_type_id(str(row["vessel_type"]), catalogue) for row in rows.fields}
-    own = _type_id(str(rows.vessel["vessel_type"]), catalogue)
-    if types != {own}:
-        found.append(f"The vessel is said to be {' and '.join(sorted(types | {own}))}.")
+    types = {str(rows.vessel["vessel_type"]), *(str(row["vessel_type"]) for row in rows.fields)}
+    if len(types) > 1:  # a manifest may spell one type in several ways
+        known = load_catalogue() if catalogue is None else catalogue
+        types = {_type_id(one, known) for one in types}
+    if len(types) > 1:
+        found.append(f"The vessel is said to be {' and '.join(sorted(types))}.")
     counted = Counter((row["layer"], row["status"]) for row in rows.latest)
     told = {
         (layer["layer"], status): layer[f"n_fields_{status}"]

@@ -12,7 +12,7 @@ from msc_vision.batch.store import FIELDS_NAME, RUN_NAME
 from msc_vision.decision.evidence import Input, Outlook
 from msc_vision.errors import InvalidArgumentError, MscVisionError
 from msc_vision.statistics.growth_prior import placeholder_prior
-from msc_vision.vessels import Catalogue
+from msc_vision.vessels import Catalogue, load_catalogue
 
 Window = tuple[float, float]
 HISTORY, PRIOR = "history", "prior.yaml"
@@ -82,7 +82,7 @@ def prior_sha256(path: Path) -> str:
 
 
 def outlooks(
-    run: Path, vessel_id: str, n_time_points: int, windows: Sequence[Window], past: Past, catalogue: Catalogue
+    run: Path, vessel_id: str, n_time_points: int, windows: Sequence[Window], past: Past, catalogue: Catalogue | None
 ) -> dict[Window, Outlook]:
     """Return by window when the vessel's mean is forecast to be within it, or why that is not known.
 
@@ -97,7 +97,8 @@ def outlooks(
     windows : sequence of (float, float)
         Percent.
     past : Past
-    catalogue : Catalogue
+    catalogue : Catalogue or None
+        None: the types that ship.
     """
     asked = dict.fromkeys((float(low), float(high)) for low, high in windows)
     if not asked:
@@ -105,7 +106,7 @@ def outlooks(
     if n_time_points < 2 and not past.history:
         return {one: _unknown(one, "one time point only, and growth takes two: name earlier runs") for one in asked}
     try:
-        course = _course(run, vessel_id, past, catalogue)
+        course = _course(run, vessel_id, past, load_catalogue() if catalogue is None else catalogue)
         prior = placeholder_prior() if past.prior is None else read_prior(past.prior)
     except MscVisionError as err:
         return {one: _unknown(one, _clause(err)) for one in asked}

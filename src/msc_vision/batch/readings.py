@@ -1,7 +1,7 @@
 """What a run tells of every metric that a criterion may ask of, with the reason where it tells nothing."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -39,8 +39,8 @@ class VesselRows:
         Why there is none; a clause.
     fields : sequence of mapping
         Its fields in fields.parquet, of every time point.
-    batch_flags : mapping of str to int
-        How many of the latest fields of its batch carry which doubtful flag.
+    batch_fields : sequence of mapping
+        The latest fields of all vessels of its batch.
     levels : tuple of float
         Of the quantiles; empty in runs of older versions.
     """
@@ -49,7 +49,7 @@ class VesselRows:
     batch: Row | None
     no_batch: str
     fields: Sequence[Row]
-    batch_flags: Mapping[str, int]
+    batch_fields: Sequence[Row]
     levels: tuple[float, ...]
 
     @property
@@ -61,9 +61,11 @@ class VesselRows:
 def readings(rows: VesselRows) -> dict[Place, Reading]:
     """Return a reading of every metric at every place where it can be asked of."""
     found: dict[Place, Reading] = {}
+    by_layer: defaultdict[int, list[Row]] = defaultdict(list)
+    for row in rows.latest:
+        by_layer[row["layer"]].append(row)
     for layer in rows.vessel["layers"]:
-        of_layer = [row for row in rows.latest if row["layer"] == layer["layer"]]
-        for name, reading in _of_layer(layer, of_layer, rows.levels):
+        for name, reading in _of_layer(layer, by_layer[layer["layer"]], rows.levels):
             found[Place(name, "layer", layer["layer"])] = reading
     for name, reading in _of_vessel(rows):
         found[Place(name, "vessel")] = reading
@@ -98,6 +100,7 @@ def _of_layer(layer: Row, fields: Sequence[Row], levels: tuple[float, ...]) -> I
     yield from _of_character(layer.get("character"), _clause(layer.get("interval_note")))
     yield "fields_scored", _exact(layer["n_fields_scored"], "the run does not tell")
     yield "fields_doubtful_percent", _share(n_doubtful(fields), layer["n_fields_scored"], "no field was scored")
+    yield "fields_suspect_percent", _suspect(layer.get("character"), layer["n_fields_scored"])
 
 
 def _of_vessel(rows: VesselRows) -> Iterator[tuple[str, Reading]]:
@@ -115,13 +118,14 @@ def _of_vessel(rows: VesselRows) -> Iterator[tuple[str, Reading]]:
     yield "fields_failed_percent", _share(counts["failed"], n_fields, "there is no field")
     yield "fields_rejected_percent", _share(counts["rejected"], n_fields, "there is no field")
     yield "fields_doubtful_percent", _share(n_doubtful(latest), scored, "no field was scored")
+    yield "fields_suspect_percent", _suspect(vessel.get("character"), scored)
     yield "scan_age_h", _last_image(vessel, latest)
 
 
 def _of_batch(rows: VesselRows) -> Reading:
     if rows.batch is None:
         return Reading(None, missing=rows.no_batch)
-    return _confluency(rows.batch, rows.levels, _clause(rows.batch["how"]), _flag_doubts(rows.batch_flags))
+    return _confluency(rows.batch, rows.levels, _clause(rows.batch["how"]), _doubts(rows.batch_fields))
 
 
 def _names(level: Level) -> list[str]:
@@ -158,18 +162,24 @@ def _belief(levels: tuple[float, ...], quantiles: object) -> Belief | None:
         return None
 
 
+def _suspect(character: Row | None, n_scored: int) -> Reading:
+    """Return the share of the scored fields that show a sign; nobody knows of those that could not be assessed."""
+    if not character or not character.get("n_fields_assessed"):
+        return Reading(None, missing="no field could be assessed for signs of contamination")
+    return _share(character["n_fields_suspect"], n_scored, "no field was scored")
+
+
 def _doubts(fields: Sequence[Row]) -> tuple[str, ...]:
-    """Return why a person has to look at the confluency of these fields."""
+    """Return why a person has to look at the confluency of these fields: most of them are flagged as doubtful.
+
+    Fewer make the method's error larger, and a rule set says how many it takes (`fields_doubtful_percent`).
+    """
     n_flagged = n_doubtful(fields)
     n_scored = sum(row["status"] == "scored" for row in fields)
-    if not n_flagged:
+    if 2 * n_flagged <= n_scored:
         return ()
     flags = flags_of([row for row in fields if row["status"] == "scored"])
     return (f"{n_flagged} of {counted(n_scored, 'scored field')} flagged ({_flag_words(flags)})",)
-
-
-def _flag_doubts(flags: Mapping[str, int]) -> tuple[str, ...]:
-    return (f"fields of its vessels are flagged ({_flag_words(flags)})",) if flags else ()
 
 
 def _flag_words(flags: Mapping[str, int]) -> str:

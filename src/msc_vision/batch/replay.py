@@ -44,14 +44,14 @@ def replay_record(
     run: Path,
     rules: RuleSet,
     *,
-    history: Sequence[Path] = (),
+    history: Sequence[Path] | None = None,
     prior: Path | None = None,
     catalogue: Catalogue | None = None,
 ) -> Replay:
     """Judge the vessel of a record again, at the record's own moment, and say what differs.
 
-    Earlier runs that it rests on are looked for in ``history`` and beside the run folder, the prior in ``prior`` and in
-    the run folder, both by their hashes.
+    Earlier runs that it rests on are looked for in ``history``, the prior in ``prior`` and in the run folder, both by
+    their hashes.
 
     Parameters
     ----------
@@ -61,7 +61,8 @@ def replay_record(
         Run folder that it was made from.
     rules : RuleSet
         That it was judged by.
-    history : sequence of Path
+    history : sequence of Path, optional
+        None: the folders beside the run folder.
     prior : Path, optional
     catalogue : Catalogue, optional
     """
@@ -116,7 +117,7 @@ def review_of(content: Mapping[str, Any] | None) -> Review | None:
 # --- inputs ----------------------------------------------------------------------------------------------------------
 
 
-def _history(record: Record, run: Path, given: Sequence[Path]) -> tuple[Path, ...]:
+def _history(record: Record, run: Path, given: Sequence[Path] | None) -> tuple[Path, ...]:
     """Return the earlier runs that a record rests on, found by the hash of their fields."""
     wanted = {
         one["sha256"]: one["path"]
@@ -126,22 +127,23 @@ def _history(record: Record, run: Path, given: Sequence[Path]) -> tuple[Path, ..
     if not wanted:
         return ()
     found: dict[str, Path] = {}
-    for folder in (*given, *_beside(run)):
+    for folder in _beside(run) if given is None else given:
         sha256 = _sha256_if_there(folder / FIELDS_NAME)
         if sha256 is not None and sha256 in wanted:
             found.setdefault(sha256, folder)
     missing = sorted(path for sha256, path in wanted.items() if sha256 not in found)
     if missing:
-        raise InvalidDataError(
-            f"Input {missing[0]} is missing: no run folder beside {run.name} has it; name it with --history."
-        )
+        where = f"beside {run.name}" if given is None else "that was named"
+        raise InvalidDataError(f"Input {missing[0]} is missing: no run folder {where} has it; name it with --history.")
     return tuple(found.values())
 
 
-def _beside(run: Path) -> Iterator[Path]:
-    for folder in sorted(run.absolute().parent.iterdir()):
-        if folder.is_dir() and folder != run.absolute():
-            yield folder
+def _beside(run: Path) -> tuple[Path, ...]:
+    place = run.absolute()
+    try:
+        return tuple(one for one in sorted(place.parent.iterdir()) if one.is_dir() and one != place)
+    except OSError:
+        return ()  # then the input is said to be missing
 
 
 def _prior(record: Record, run: Path, given: Path | None) -> Path | None:
@@ -155,7 +157,10 @@ def _prior(record: Record, run: Path, given: Path | None) -> Path | None:
 
 
 def _sha256_if_there(path: Path) -> str | None:
-    return file_sha256(path) if path.is_file() else None
+    try:
+        return file_sha256(path) if path.is_file() else None
+    except OSError:
+        return None  # then the input is said to be missing
 
 
 # --- differences -----------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from msc_vision.batch.store import (
     RUN_NAME,
     TABLES,
     VESSELS_NAME,
+    VESSELS_SCHEMA_VERSION,
     WORK_NAME,
     fields_columns,
     file_sha256,
@@ -138,8 +139,18 @@ def _load_json(folder: Path, name: str) -> tuple[dict[str, Any] | None, list[Com
         return None, [_error("The file is missing.", name)]
     except (OSError, ValueError) as err:
         return None, [_error(f"It cannot be read as JSON ({err}).", name)]
+    if name == VESSELS_NAME and (older := _older_version(content)) is not None:
+        return content, [
+            _error(f"An older version wrote it (schema {older}): score the images again to decide on it.", name)
+        ]
     found = jsonschema.Draft202012Validator(schema).iter_errors(content)
     return content, [_error(f"{error.json_path}: {error.message[:200]}", name) for error in found]
+
+
+def _older_version(content: Any) -> int | None:
+    """Return the version of the form of vessels.json if it is an older one: what is missing then was not taken out."""
+    stated = content.get("schema_version") if isinstance(content, dict) else None
+    return stated if isinstance(stated, int) and stated < VESSELS_SCHEMA_VERSION else None
 
 
 def _check_record(record: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -1,4 +1,4 @@
-"""``python -m msc_vision.cli``: the command line, for those who have an interpreter but no console script."""
+"""``python -m msc_vision.cli``: the command line where there is no console script."""
 
 from msc_vision.cli import main
 

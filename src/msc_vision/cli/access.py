@@ -15,11 +15,7 @@ from msc_vision.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from msc_vision.service.access import Access, NewKey
 
-access = typer.Typer(
-    name="access",
-    no_args_is_help=True,
-    help="People, their roles and passwords, and the API keys of other services. Every change is in the audit log.",
-)
+access = typer.Typer(name="access", no_args_is_help=True, rich_markup_mode="markdown")
 
 Username = Annotated[str, typer.Argument(metavar="USERNAME", help="Such as ada.l; small letters.", show_default=False)]
 Roles = Annotated[
@@ -35,6 +31,18 @@ ExpiresIn = Annotated[
     float | None,
     typer.Option("--expires-in-days", min=0.001, help="Days until the key ends; default: the age that settings allow."),
 ]
+
+
+@access.callback()
+def about() -> None:
+    """Keep people, their roles and passwords, and the API keys of other services; the audit log has every change.
+
+    **Examples**
+
+        msc-vision access add-person ada --name "Ada Lovelace" --role admin
+        msc-vision access add-key "MES production" --scope read --scope decide
+        msc-vision access list
+    """
 
 
 @access.command()

@@ -126,9 +126,8 @@ _COMMANDS = (
 )
 for _command in _COMMANDS:
     app.command(_command.__name__.replace("_", "-"), epilog=EXIT_CODES)(_command)
-app.add_typer(rules, epilog=EXIT_CODES)
-app.add_typer(store, epilog=EXIT_CODES)
-app.add_typer(access, epilog=EXIT_CODES)
+for _group in (rules, store, access):
+    app.add_typer(_group, epilog=EXIT_CODES)
 
 
 def _show_version(is_wanted: bool) -> None:

@@ -53,7 +53,7 @@ def serve(  # noqa: PLR0913, PLR0917  (one parameter per option)
         typer.Option("--behind-proxy", help="A proxy of the site ends TLS in front of it.", rich_help_panel=WHERE),
     ] = False,
 ) -> None:
-    """Answer other programs and the vessel board: may this vessel be harvested now, and why?
+    """Answer other programs and the vessel board whether a vessel may be harvested now, and why.
 
     One process; several may share a database. Without TLS it answers this computer only. Make the store and the first
     admin before: `msc-vision store init`, `msc-vision access add-person`. Ctrl-C stops it gracefully: what was
@@ -111,7 +111,9 @@ def _is_this_computer(host: str) -> bool:
 
 
 def _check_installed() -> None:
-    missing = [name for name in ("fastapi", "uvicorn", "sqlalchemy", "argon2") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("fastapi", "uvicorn", "sqlalchemy", "argon2") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise MissingDependencyError(f"{', '.join(missing)} not installed: pip install 'msc-vision[service]'.")
 

@@ -8,11 +8,19 @@ import typer
 from msc_vision.cli.database import Database, open_store, url_of
 from msc_vision.cli.talk import USER_ERROR, say
 
-store = typer.Typer(
-    name="store",
-    no_args_is_help=True,
-    help="Make, upgrade, check, back up and restore the store: decisions, signatures, audit log, people and keys.",
-)
+store = typer.Typer(name="store", no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@store.callback()
+def about() -> None:
+    """Make, upgrade, check, back up and restore the store: decisions, signatures, audit log, people and keys.
+
+    **Examples**
+
+        msc-vision store init
+        msc-vision store verify
+        msc-vision store backup store-2026-01-31.zip
+    """
 
 
 @store.command()

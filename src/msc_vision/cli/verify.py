@@ -23,7 +23,9 @@ def verify(
     ] = None,
     history: Annotated[
         list[Path] | None,
-        typer.Option("--history", metavar="RUN", help="Earlier run that the record rests on, if it lies elsewhere."),
+        typer.Option(
+            "--history", metavar="RUN", help="Earlier run that the record rests on; default: those beside RUN."
+        ),
     ] = None,
     prior: Annotated[
         Path | None,
@@ -49,7 +51,7 @@ def verify(
     from msc_vision.vessels import load_catalogue
 
     if target.is_file():
-        _verify_record(target, run, rules, tuple(history or ()), prior, tuple(catalogue or ()))
+        _verify_record(target, run, rules, history or None, prior, tuple(catalogue or ()))
         return
     if run is not None or rules is not None or history or prior is not None:
         raise InvalidArgumentError("--run, --rules, --history and --prior are for a decision record; name its file.")
@@ -67,7 +69,7 @@ def _verify_record(
     path: Path,
     run: Path | None,
     rules: str | None,
-    history: tuple[Path, ...],
+    history: list[Path] | None,
     prior: Path | None,
     catalogue: tuple[Path, ...],
 ) -> None:

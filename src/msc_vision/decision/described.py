@@ -29,6 +29,7 @@ WORDS = {
     "known area": "known_percent",
     "failed fields": "fields_failed_percent",
     "rejected fields": "fields_rejected_percent",
+    "suspect fields": "fields_suspect_percent",
     "doubtful fields": "fields_doubtful_percent",
 }
 """What a description calls a metric."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msc_vision.decision.belief import Belief
+from msc_vision.decision.canonical import plain
 from msc_vision.decision.metrics import Level
 from msc_vision.records import LayerState
 
@@ -126,6 +127,10 @@ class Evidence:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     outlooks: Mapping[tuple[float, float], Outlook] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("environment", "quality", "metrics"):  # once, for the many records that show them
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
     def reading(self, place: Place) -> Reading:
         """Return what is known at a place; nothing is known of a place that nobody looked at."""

@@ -1,5 +1,6 @@
 """Say why a record came to its verdict, and what would change it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,6 +92,7 @@ def _groups(record: Mapping[str, Any]) -> Iterator[_Group]:
         )
 
 
+_NOT_KNOWN = re.compile(r"not known, because (.*?)\. ")
 _CONDITIONS = {
     "run-usable": "A run folder that is finished and unaltered.",
     "identity": "A run of the vessel that was asked for; check which flask stood under the microscope.",
@@ -113,6 +115,7 @@ def _change(one: _Group) -> str:
             f" {one.probability:g} at best): more fields, more layers, or a method validated to a smaller error."
         )
     if one.why == "missing":
-        return f"{name}: the evidence that is missing."
+        clause = _NOT_KNOWN.search(one.reason)
+        return f"{name}: what is missing ({clause[1]})." if clause else f"{name}: newer or fuller evidence."
     way = {"below": "a higher figure", "above": "a lower figure"}.get(one.side or "", "another finding")
     return f"{name}: {way} in a later scan."

@@ -506,12 +506,17 @@ def _seen(shown: _Shown, interval: tuple[float, float] | None) -> str:
 
 def _allowed(shown: _Shown) -> str:
     limit = shown.limit
+    unit = " %" if shown.unit == "%" else ""
     if isinstance(limit, tuple):
         words = [_figure(one) for one in limit]
-        return f"allowed {words[0]} to {words[1]}" if shown.comparator == "between" else f"allowed: {', '.join(words)}"
+        return (
+            f"allowed {words[0]} to {words[1]}{unit}"
+            if shown.comparator == "between"
+            else f"allowed: {', '.join(words)}"
+        )
     if shown.comparator == "no later than":
         return f"good for a decision until {limit}"
-    return f"allowed {shown.comparator} {_figure(limit)}"
+    return f"allowed {shown.comparator} {_figure(limit)}{unit}"
 
 
 def shown_probability(probability: float) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from msc_vision.decision.overlay import lay_over
-from msc_vision.decision.rule_file import RuleFileError, parse_rule_file, read_yaml
+from msc_vision.decision.rule_file import RuleFileError, check_shares, parse_rule_file, read_yaml
 from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.resources import resource_path
@@ -63,11 +63,11 @@ def rule_set_of(content: Mapping[str, Any], folders: Sequence[Path] = ()) -> Rul
     """
     found = parse_rule_file(content, "rule set")
     if isinstance(found, RuleSet):
-        return found
+        return check_shares(found, "rule set")
     path = _by_id(found.extends, folders)
     if path is None:
         raise InvalidArgumentError(_not_there(f"rule set: extends: No rule set is called {found.extends!r}", folders))
-    return lay_over(_load(path, folders, ()), found, "rule set")
+    return check_shares(lay_over(_load(path, folders, ()), found, "rule set"), "rule set")
 
 
 def shipped_rule_sets() -> tuple[str, ...]:
@@ -119,4 +119,4 @@ def _load(path: Path, folders: Sequence[Path], via: tuple[Path, ...]) -> RuleSet
     if not isinstance(found, RuleSet):
         base = _find(found.extends, folders, path)
         found = lay_over(_load(base, folders, (*via, path.resolve())), found, str(path))
-    return found
+    return check_shares(found, str(path))

@@ -126,6 +126,15 @@ _ALL: tuple[Metric, ...] = (
         doubtful=("suspect",),
         unknown=("not assessable",),
     ),
+    Metric(
+        "fields_suspect_percent",
+        "Fields with a sign of contamination",
+        "%",
+        "exact",
+        ("vessel", "layer"),
+        "share of the scored fields that show a sign of contamination; single ones may be false alarms",
+        beyond="doubt",
+    ),
     Metric("passage", "Passage", "passages", "exact", ("vessel",), "passage number, as the manifest states it"),
     Metric(
         "pdl",

@@ -30,7 +30,7 @@ def lay_over(base: RuleSet, overlay: Overlay, where: str) -> RuleSet:
         is already so, a limit changed without its source, a criterion that does not fit its metric.
     """
     by = f"{overlay.id} {overlay.version}"
-    complaints = [f"{where}: {one}" for one in _complaints(base, overlay)]
+    complaints = [f"{where}: {one}." for one in _complaints(base, overlay)]
     criteria: list[Criterion] = []
     overrides: list[Override] = []
     for criterion in base.criteria:

@@ -5,11 +5,10 @@ A record is canonical JSON (RFC 8785): figures have at most four decimals, so th
 the sha256 of the whole document, so that no byte of it can change unseen.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -18,6 +17,7 @@ import jsonschema
 
 from msc_vision import __version__
 from msc_vision.decision.actions import recommend
+from msc_vision.decision.canonical import canonical_text, plain, plain_number, sha256_of, text_of_parts
 from msc_vision.decision.evidence import Evidence
 from msc_vision.decision.judgement import Judgement, Request, Result, judge, shown_probability, utc
 from msc_vision.decision.rules import RuleSet
@@ -26,8 +26,14 @@ from msc_vision.records import Complaint
 
 SCHEMA_VERSION = 1
 ID_DIGITS = 32
-_DECIMALS = 4
-_LARGEST_EXACT = 2.0**53 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRecord:
+    """A record with its hashes, and its canonical JSON."""
+
+    record: dict[str, Any]
+    text: str
 
 
 def decision_record(evidence: Evidence, rules: RuleSet, request: Request) -> dict[str, Any]:
@@ -38,30 +44,47 @@ def decision_record(evidence: Evidence, rules: RuleSet, request: Request) -> dic
     InvalidArgumentError
         As `judge`.
     """
+    return sealed_record(evidence, rules, request).record
+
+
+def sealed_record(evidence: Evidence, rules: RuleSet, request: Request) -> SealedRecord:
+    """Judge one vessel and return the record of it, with the text that is stored and sent.
+
+    Raises
+    ------
+    InvalidArgumentError
+        As `judge`.
+    """
     judgement = judge(evidence, rules, request)
     action = recommend(evidence, rules, judgement, request.as_of)
-    record = _plain(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "decision_id": None,
-            "created_at": utc(request.as_of),
-            "context": _context(evidence, request),
-            "verdict": judgement.verdict,
-            "recommended_action": action.text,
-            "criteria": [_criterion(one) for one in judgement.results],
-            "metrics": evidence.metrics,
-            "coverage": _coverage(evidence),
-            "quality": _quality(evidence, rules, request, judgement),
-            "provenance": _provenance(evidence, rules),
-            "review": None if request.review is None else asdict(request.review),
-            "record_sha256": None,
-            "supersedes": request.supersedes,
-            "signature": None,
-        }
-    )
-    record["record_sha256"] = record_sha256(record)
-    record["decision_id"] = decision_id(record)
-    return record
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "decision_id": None,
+        "created_at": utc(request.as_of),
+        "context": _context(evidence, request),
+        "verdict": judgement.verdict,
+        "recommended_action": action.text,
+        "criteria": [_criterion(one) for one in judgement.results],
+        "metrics": evidence.metrics,
+        "coverage": _coverage(evidence),
+        "quality": _quality(evidence, rules, request, judgement),
+        "provenance": _provenance(evidence, rules),
+        "review": None if request.review is None else plain(asdict(request.review)),
+        "record_sha256": None,
+        "supersedes": request.supersedes,
+        "signature": None,
+    }
+    return _sealed(record)
+
+
+def _sealed(record: dict[str, Any]) -> SealedRecord:
+    """Return a record with its hashes; every part is written once."""
+    parts = _parts(record)
+    record["record_sha256"] = _judged_sha256(record, parts)
+    parts["record_sha256"] = canonical_text(record["record_sha256"])
+    record["decision_id"] = _id_of(parts)
+    parts["decision_id"] = canonical_text(record["decision_id"])
+    return SealedRecord(record, text_of_parts(parts))
 
 
 def _context(evidence: Evidence, request: Request) -> dict[str, Any]:
@@ -81,16 +104,20 @@ def _criterion(one: Result) -> dict[str, Any]:
     return {
         "id": one.id,
         "outcome": one.outcome,
-        "observed": one.observed,
-        "interval": interval,
+        "observed": _shown(one.observed),
+        "interval": None if interval is None else [plain_number(interval[0]), plain_number(interval[1])],
         "unit": one.unit,
-        "limit": one.limit,
+        "limit": plain(one.limit),
         "comparator": one.comparator,
         "layer": one.layer,
-        "probability": None if one.probability is None else shown_probability(one.probability),
+        "probability": None if one.probability is None else plain_number(shown_probability(one.probability)),
         "source": one.source,
         "message": one.message,
     }
+
+
+def _shown(observed: float | str | None) -> float | str | None:
+    return plain_number(observed) if isinstance(observed, float) else observed
 
 
 def _coverage(evidence: Evidence) -> dict[str, int]:
@@ -134,31 +161,12 @@ def _provenance(evidence: Evidence, rules: RuleSet) -> dict[str, Any]:
     }
 
 
-# --- canonical JSON and hashes ---------------------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as canonical JSON can hold it: four decimals, whole numbers as such.
-
-    What is no number, or larger than any figure of a culture (2**53), is null.
-    """
-    if isinstance(value, float):
-        if not abs(value) <= _LARGEST_EXACT:
-            return None
-        rounded = round(value, _DECIMALS)
-        return int(rounded) if rounded == int(rounded) else rounded
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
-    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
+# --- hashes ----------------------------------------------------------------------------------------------------------
 
 
 def record_text(record: Mapping[str, Any]) -> str:
     """Return a record as it is stored, sent and hashed: canonical JSON."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _sha256(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(record_text(content).encode()).hexdigest()
+    return canonical_text(record)
 
 
 def record_sha256(record: Mapping[str, Any]) -> str:
@@ -167,17 +175,27 @@ def record_sha256(record: Mapping[str, Any]) -> str:
     Left out is what differs between two judgements of the same: when and in which run folder and environment it was
     done, the signature, and the hashes.
     """
-    left_out = {"decision_id", "record_sha256", "created_at", "signature"}
-    rest = {name: value for name, value in record.items() if name not in left_out}
-    rest["context"] = {name: value for name, value in record["context"].items() if name != "run_id"}
-    rest["provenance"] = {name: value for name, value in record["provenance"].items() if name != "environment"}
-    return _sha256(rest)
+    return _judged_sha256(record, _parts(record))
 
 
 def decision_id(record: Mapping[str, Any]) -> str:
     """Return the id of a record: the first digits of the sha256 of all of it but its signature."""
-    rest = {name: value for name, value in record.items() if name not in ("decision_id", "signature")}
-    return _sha256(rest)[:ID_DIGITS]
+    return _id_of(_parts(record))
+
+
+def _parts(record: Mapping[str, Any]) -> dict[str, str]:
+    return {name: canonical_text(value) for name, value in record.items()}
+
+
+def _judged_sha256(record: Mapping[str, Any], parts: Mapping[str, str]) -> str:
+    context = {name: value for name, value in record["context"].items() if name != "run_id"}
+    provenance = {name: value for name, value in record["provenance"].items() if name != "environment"}
+    judged = {**parts, "context": canonical_text(context), "provenance": canonical_text(provenance)}
+    return sha256_of(text_of_parts(judged, ("decision_id", "record_sha256", "created_at", "signature")))
+
+
+def _id_of(parts: Mapping[str, str]) -> str:
+    return sha256_of(text_of_parts(parts, ("decision_id", "signature")))[:ID_DIGITS]
 
 
 def parse_record(text: str | bytes) -> dict[str, Any]:

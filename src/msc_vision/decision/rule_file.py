@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from msc_vision.decision.rules import (
     AcceptedModel,
@@ -25,6 +25,10 @@ from msc_vision.errors import InvalidDataError
 
 LIMIT_BYTES = 1_000_000
 """No rule file is larger; a larger one is refused before it is parsed."""
+DEEPEST = 20
+"""Levels within each other that a rule file or a case may have."""
+_SHARES = frozenset({"confluency_percent", "measured_percent", "known_percent"})
+"""Percentages for which a limit below 1 % can only be a share by mistake."""
 _BOOLEANS = re.compile(r"true|True|TRUE|false|False|FALSE")
 
 
@@ -41,6 +45,8 @@ class RuleFileError(InvalidDataError):
         self.complaints = tuple(complaints)
         super().__init__("; ".join(self.complaints))
 
+
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 
 # --- the format ------------------------------------------------------------------------------------------------------
 
@@ -83,7 +89,7 @@ class OverrideEntry(Part):
 
     set: CriterionChange | None = None
     remove: Literal[True] | None = None
-    reason: str = Field(min_length=3, description="why; a reader of every record can see it")
+    reason: Reason = Field(description="why; a reader of every record can see it")
 
     @model_validator(mode="after")
     def _does_one_thing(self) -> Self:
@@ -96,7 +102,7 @@ class ModelsEntry(Part):
     """Another list of networks, and why."""
 
     set: tuple[AcceptedModel, ...]
-    reason: str = Field(min_length=3)
+    reason: Reason
 
 
 class Overlay(Part):
@@ -146,11 +152,30 @@ def parse_rule_file(content: Mapping[str, Any], where: str) -> RuleSet | Overlay
         raise RuleFileError(tuple(problem_lines(err, content, where))) from err
 
 
+def check_shares(rules: RuleSet, where: str) -> RuleSet:
+    """Return a rule set as it is, or refuse one in which a share of 0 to 1 stands for percent.
+
+    Raises
+    ------
+    RuleFileError
+        With a line for each such limit.
+    """
+    complaints = [
+        f"{where}: criterion {one.id}: {name} is {limit:g} %: percent go from 0 to 100; is {100 * limit:g} meant?"
+        for one in rules.criteria
+        for name, limit in (("low", one.low), ("high", one.high))
+        if one.metric in _SHARES and limit is not None and 0 < limit < 1
+    ]
+    if complaints:
+        raise RuleFileError(complaints)
+    return rules
+
+
 # --- YAML ------------------------------------------------------------------------------------------------------------
 
 
 class StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # a class chosen at import
-    """A safe loader that refuses a key given twice, references, and takes only true and false for truth values.
+    """A safe loader that refuses a key given twice, and takes only true and false for truth values.
 
     YAML 1.1 takes ``on`` and ``no`` for true and false, and would keep the last of two equal keys without a word.
     """
@@ -160,20 +185,14 @@ class StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: igno
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """Return the next node; a reference is refused: a few of them make a small file very large."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, "references (*name) are not taken; write it out", mark)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Return the mapping of a node, or refuse it."""
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.constructor.ConstructorError(None, None, "a key has to be a word", key.start_mark)
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "merging (<<) is not taken", key.start_mark)
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} twice", key.start_mark)
             seen.add(key.value)
@@ -209,6 +228,7 @@ def yaml_mapping(text: str, where: str) -> dict[str, Any]:
         As `read_yaml`.
     """
     try:
+        _check_events(text)
         content = yaml.load(text, Loader=StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as err:  # ValueError: a date such as 2026-02-31
         mark = getattr(err, "problem_mark", None)
@@ -220,13 +240,26 @@ def yaml_mapping(text: str, where: str) -> dict[str, Any]:
     return content
 
 
+def _check_events(text: str) -> None:
+    """Refuse what makes a small text very large or very deep, before anything is built of it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=StrictLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        is_reference = isinstance(event, yaml.AliasEvent)
+        if is_reference or depth > DEEPEST:
+            problem = "references (*name) are not taken" if is_reference else f"more than {DEEPEST} levels"
+            mark: Any = event.start_mark
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
 def rule_set_yaml(rules: RuleSet) -> str:
     """Return a complete rule set as YAML that reads back as the same."""
     content = rules.model_dump(mode="json", exclude_defaults=True)
     content = {"schema_version": rules.schema_version} | content
     for criterion, dumped in zip(rules.criteria, content["criteria"], strict=True):
         dumped["probability"] = criterion.probability  # what decides is said, also where it is usual
-    return yaml.safe_dump(_dated(content), sort_keys=False, allow_unicode=True, width=110)
+    content |= {key: _dated(content[key]) for key in ("approval", "criteria") if key in content}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _dated(value: Any) -> Any:

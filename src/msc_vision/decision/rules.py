@@ -17,8 +17,6 @@ DEFAULT_PROBABILITY = 0.95
 Number = Annotated[float, Field(strict=True)]
 """A number and nothing that only looks like one: neither ``"70"`` nor ``true``."""
 Count = Annotated[int, Field(strict=True)]
-_SHARES = frozenset({"confluency_percent", "measured_percent", "known_percent"})
-"""Percentages for which a limit of 1 % or less can only be a share by mistake."""
 _LAID_OVER = re.compile(r"[a-z0-9-]+ [0-9A-Za-z.+-]+ sha256:[0-9a-f]{64}")
 
 
@@ -106,12 +104,8 @@ class Criterion(Part):
         if low is not None and high is not None and low > high:
             raise ValueError(f"low is {low:g}, above high {high:g}: nothing can lie between them")
         for name, limit in (("low", low), ("high", high)):
-            if limit is None:
-                continue
-            if limit < 0 or (known.unit == "%" and limit > 100):
+            if limit is not None and (limit < 0 or (known.unit == "%" and limit > 100)):
                 raise ValueError(f"{name} is {limit:g}, which {self.metric} ({known.unit}) can never be")
-            if known.name in _SHARES and 0 < limit <= 1:
-                raise ValueError(f"{name} is {limit:g} %: percent go from 0 to 100; is {100 * limit:g} meant?")
 
 
 class AcceptedModel(Part):

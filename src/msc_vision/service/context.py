@@ -35,7 +35,10 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """The parts of one service process. ``workers`` are threads for what takes longer than a millisecond."""
+    """The parts of one service process. ``workers`` are threads for what takes longer than a millisecond.
+
+    ``judges`` are few: judging is pure Python, and more threads of it would only wait for each other.
+    """
 
     settings: ServiceSettings
     store: Store
@@ -49,6 +52,7 @@ class Service:
     metrics: ServiceMetrics
     refusals: RefusalLog
     workers: ThreadPoolExecutor
+    judges: ThreadPoolExecutor
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def require(self, caller: Caller, scope: Scope, what: str) -> None:

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, exists, func, literal, select, union_all
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, exists, func, literal, select, union_all
 
 from msc_vision.service.store.tables import (
     decisions,
@@ -19,6 +18,7 @@ from msc_vision.service.store.tables import (
 )
 
 Row = Mapping[str, Any]
+MOST_SCANS = 16
 _later = decisions.alias("later")
 _SUPERSEDED_BY = (
     select(_later.c.decision_id)
@@ -100,8 +100,7 @@ def decision_row(connection: Connection, decision_id: str) -> dict[str, Any] | N
 
 def decision_document(connection: Connection, decision_id: str) -> tuple[str, str | None, Row | None] | None:
     """Return the document of a decision, what superseded it, and its last signature."""
-    query = select(decisions.c.record, _SUPERSEDED_BY, _N_SIGNATURES).where(decisions.c.decision_id == decision_id)
-    row = connection.execute(query).first()
+    row = connection.execute(_DOCUMENT, {"decision_id": decision_id}).first()
     if row is None:
         return None
     last = None
@@ -116,34 +115,45 @@ def decision_document(connection: Connection, decision_id: str) -> tuple[str, st
 _LAST_SCAN = (func.coalesce(run_vessels.c.acquired_to, ""), run_vessels.c.seq)
 
 
-def latest_run(connection: Connection, vessel_id: str) -> str | None:
-    """Return the run with the latest images of a vessel."""
-    query = select(run_vessels.c.run_id).where(run_vessels.c.vessel_id == vessel_id)
-    return connection.scalar(query.order_by(*(one.desc() for one in _LAST_SCAN)).limit(1))
+# statements that every decision asks are made once: SQLAlchemy takes longer to make one than SQLite to answer it
+_SCANS = (
+    select(runs.c.run_id, runs.c.path, run_vessels.c.acquired_to)
+    .join(run_vessels, run_vessels.c.run_id == runs.c.run_id)
+    .where(run_vessels.c.vessel_id == bindparam("vessel_id"))
+    .order_by(*(one.desc() for one in _LAST_SCAN))
+)
+_LATEST_SCANS = _SCANS.limit(MOST_SCANS)
+_LAST_REVIEW = (
+    select(reviews)
+    .where(reviews.c.vessel_id == bindparam("vessel_id"), reviews.c.run_id == bindparam("run_id"))
+    .order_by(reviews.c.seq.desc())
+    .limit(1)
+)
+_IS_STORED = select(decisions.c.decision_id).where(decisions.c.decision_id == bindparam("decision_id"))
+_DOCUMENT = select(decisions.c.record, _SUPERSEDED_BY, _N_SIGNATURES).where(
+    decisions.c.decision_id == bindparam("decision_id")
+)
 
 
-def run_of_vessel(connection: Connection, run_id: str, vessel_id: str) -> Row | None:
-    """Return where a run of a vessel lies and when its last image was taken."""
-    query = (
-        select(runs.c.run_id, runs.c.path, run_vessels.c.acquired_to)
-        .join(run_vessels, run_vessels.c.run_id == runs.c.run_id)
-        .where(runs.c.run_id == run_id, run_vessels.c.vessel_id == vessel_id)
-    )
-    return next(iter(rows_of(connection, query)), None)
+def scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
+    """Return the latest runs that show a vessel, the latest images first: where they lie and when they were taken."""
+    return [row._asdict() for row in connection.execute(_LATEST_SCANS, {"vessel_id": vessel_id})]
 
 
-def earlier_runs(connection: Connection, vessel_id: str, run_id: str, acquired_to: str | None, most: int) -> list[Path]:
-    """Return earlier runs of a vessel, the oldest first."""
-    if acquired_to is None:
-        return []
-    query = (
-        select(runs.c.path)
-        .join(run_vessels, run_vessels.c.run_id == runs.c.run_id)
-        .where(run_vessels.c.vessel_id == vessel_id, runs.c.run_id != run_id, run_vessels.c.acquired_to < acquired_to)
-        .order_by(run_vessels.c.acquired_to.desc(), runs.c.seq.desc())
-        .limit(most)
-    )
-    return [Path(path) for path in reversed(list(connection.execute(query).scalars()))]
+def all_scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
+    """Return all runs that show a vessel, the latest images first."""
+    return [row._asdict() for row in connection.execute(_SCANS, {"vessel_id": vessel_id})]
+
+
+def last_review(connection: Connection, vessel_id: str, run_id: str) -> RowMapping | None:
+    """Return what a person said last of a vessel in a run."""
+    row = connection.execute(_LAST_REVIEW, {"vessel_id": vessel_id, "run_id": run_id}).first()
+    return None if row is None else row._asdict()
+
+
+def is_decision(connection: Connection, decision_id: str) -> bool:
+    """Tell whether a decision is stored."""
+    return connection.execute(_IS_STORED, {"decision_id": decision_id}).first() is not None
 
 
 def vessels_of_runs(connection: Connection, run_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -214,12 +224,6 @@ def timeline_rows(connection: Connection, vessel_id: str, before: int | None, n_
 
 
 # --- reviews, deliveries, counts -------------------------------------------------------------------------------------
-
-
-def last_review(connection: Connection, vessel_id: str, run_id: str) -> dict[str, Any] | None:
-    """Return what a person said last of a vessel in a run."""
-    query = select(reviews).where(reviews.c.vessel_id == vessel_id, reviews.c.run_id == run_id)
-    return next(iter(rows_of(connection, query.order_by(reviews.c.seq.desc()).limit(1))), None)
 
 
 def results_of_reviews(connection: Connection, decision_ids: Sequence[str]) -> dict[str, str]:

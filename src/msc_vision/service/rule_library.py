@@ -56,6 +56,7 @@ class RuleLibrary:
         self._seen: tuple[float, tuple[Known, ...]] = (-FRESH_S, ())
         self._files: tuple[tuple[tuple[str, FileStamp | None], ...] | None, tuple[Known, ...]] = (None, ())
         self._by_sha256: dict[str, RuleSet] = {}
+        self._stored: set[str] = set()
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -106,6 +107,14 @@ class RuleLibrary:
             with self._lock:
                 self._by_sha256[sha256] = found
         return found
+
+    def is_stored(self, sha256: str) -> bool:
+        """Tell whether a rule set is known to be in the store; rule sets are never removed from it."""
+        return sha256 in self._stored
+
+    def note_stored(self, sha256: str) -> None:
+        """Keep in mind that a rule set is in the store: it was committed."""
+        self._stored.add(sha256)
 
     def forget(self) -> None:
         """Look again at the next request: something was added."""

@@ -82,7 +82,7 @@ class ServiceSettings(Part):
     session_idle_h: float = Field(1.0, gt=0, le=168, description="time without a request that ends a session")
     idempotency_h: float = Field(24.0, gt=0, le=720, description="how long answers are kept for repeated requests")
     trusted_hosts: tuple[str, ...] = Field(
-        ("localhost", "127.0.0.1", "[::1]", "testserver"), description="names that the service is called by; *: any"
+        ("localhost", "127.0.0.1", "[::1]"), description="names that the service is called by; *: any"
     )
     behind_proxy: bool = Field(False, description="true: a proxy ends TLS and states the caller's address")
     proxy_addresses: tuple[str, ...] = Field(("127.0.0.1", "::1"), description="where that proxy calls from")

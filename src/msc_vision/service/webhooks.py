@@ -22,6 +22,7 @@ from msc_vision.service.webhook_signature import DELIVERY_HEADER, EVENT_HEADER, 
 EventName = Literal["decision.created", "decision.signed", "review.created", "job.finished", "ping"]
 EVENTS: tuple[EventName, ...] = ("decision.created", "decision.signed", "review.created", "job.finished")
 BATCH = 20
+_ACTIVE = select(webhooks.c.webhook_id, webhooks.c.events).where(webhooks.c.deactivated_at.is_(None))
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,8 +48,7 @@ def new_delivery(tx: Transaction, webhook_id: str, event: EventName, data: Mappi
 
 def announce(tx: Transaction, event: EventName, data: Mapping[str, Any]) -> int:
     """Queue an event for every webhook that asked for it, in the transaction of what it tells of; return how many."""
-    active = select(webhooks.c.webhook_id, webhooks.c.events).where(webhooks.c.deactivated_at.is_(None))
-    wanted = [row.webhook_id for row in tx.rows(active) if event in json.loads(row.events)]
+    wanted = [row.webhook_id for row in tx.connection.execute(_ACTIVE) if event in json.loads(row.events)]
     for webhook_id in wanted:
         new_delivery(tx, webhook_id, event, data)
     return len(wanted)

@@ -30,7 +30,8 @@ from msc_vision.vessels import Catalogue, VesselType
 
 _MM2_PER_CM2 = 100.0
 _RARE = -math.log((1 - CONFIDENCE) / 2)
-"""So many may be on an area on which none was found (exact Poisson limit, Garwood 1936)."""
+"""So many may be on an area on which none was found (exact Poisson limit, Garwood 1936); and of places, a share of
+1 - exp(-this / n) may hold some where n places hold none (exact binomial limit, Clopper and Pearson 1934)."""
 Interval = tuple[float, float]
 
 
@@ -46,8 +47,11 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class _LayerAmount:
+    """``looked_at`` is what was looked at without finding any, cm² of a count or fields of a share; else None."""
+
     mean: SampledMean
     interval: Interval
+    looked_at: float | None = None
 
 
 AMOUNTS = (
@@ -118,10 +122,22 @@ def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], 
     weights = np.array([1.0 if area is None else area for area in areas])
     assert placement.places_mm is not None
     mean = spatial_mean(values, weights, placement.places_mm, placement.sides_mm)
-    known_cm2 = math.fsum(area for area in areas if area is not None) / _MM2_PER_CM2
-    if amount.is_count and not values.any() and known_cm2 > 0:
-        return _LayerAmount(mean, (0.0, _RARE / known_cm2))
+    looked_at = None if values.any() else _looked_at(amount, areas)
+    if looked_at is not None:
+        return _LayerAmount(mean, (0.0, _most_overlooked(amount, looked_at)), looked_at)
     return _LayerAmount(mean, figure(mean, amount.scale, 0.0).interval)
+
+
+def _looked_at(amount: Amount, areas_mm2: Sequence[float | None]) -> float | None:
+    """Return how much was looked at, as `_LayerAmount` says; None where that tells nothing."""
+    if amount.is_count:
+        return math.fsum(area for area in areas_mm2 if area is not None) / _MM2_PER_CM2 or None
+    return float(len(areas_mm2)) if amount.scale is PERCENT else None
+
+
+def _most_overlooked(amount: Amount, looked_at: float) -> float:
+    """Return the amount that is overlooked in 2.5 % of cases; of a share, as if it filled the fields that hold it."""
+    return _RARE / looked_at if amount.is_count else -100 * math.expm1(-_RARE / looked_at)
 
 
 def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], kind: VesselType) -> dict[str, Interval]:
@@ -130,17 +146,24 @@ def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], ki
         return {name: one.interval for name, one in layers.get(1, {}).items()}
     found = {}
     for amount in AMOUNTS:
-        means = tuple(
-            _inner(number, of_layer[amount.column].mean, amount.scale)
-            for number, of_layer in sorted(layers.items())
-            if amount.column in of_layer
-        )
-        known = tuple(one.layer for one in means)
-        if why_undetermined(known, kind.layers, None) is None and any(one.error for one in means):
-            areas = np.full(kind.layers, kind.area_per_layer_cm2)
-            key = zlib.crc32(f"{vessel_id} {amount.column}".encode())
-            found[amount.column] = interval(draw_stack(means, areas, amount.scale, key=key).vessel)
+        known = {number: of_layer[amount.column] for number, of_layer in layers.items() if amount.column in of_layer}
+        if why_undetermined(tuple(sorted(known)), kind.layers, None) is None:
+            together = _together(vessel_id, amount, known, kind)
+            found.update({} if together is None else {amount.column: together})
     return found
+
+
+def _together(vessel_id: str, amount: Amount, known: Mapping[int, _LayerAmount], kind: VesselType) -> Interval | None:
+    """Return the interval of a vessel from layers that speak for it; None if nothing in them differs."""
+    looked_at = [one.looked_at for one in known.values() if one.looked_at is not None]
+    if len(looked_at) == len(known):  # none was found anywhere
+        return 0.0, _most_overlooked(amount, math.fsum(looked_at))
+    means = tuple(_inner(number, one.mean, amount.scale) for number, one in sorted(known.items()))
+    if not any(one.error for one in means):
+        return None
+    areas = np.full(kind.layers, kind.area_per_layer_cm2)
+    key = zlib.crc32(f"{vessel_id} {amount.column}".encode())
+    return interval(draw_stack(means, areas, amount.scale, key=key).vessel)
 
 
 def _inner(number: int, mean: SampledMean, scale: Scale) -> LayerMean:

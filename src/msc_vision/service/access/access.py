@@ -42,10 +42,21 @@ class Access:
     Call `authenticate_key` and `authenticate_session` directly (microseconds when remembered, else one read), the
     others from a thread. Every refusal is an error of `RefusedError`'s family and is noted in the audit log; notes of
     refusals are queued before the error is raised, so a later write of this process comes after them in the log.
+
+    Parameters
+    ----------
+    store : Store
+    settings : AccessSettings, optional
+    note : callable, optional
+        Takes the refusals of credentials and scopes instead, so that a flood of wrong keys can be summed up; must not
+        wait. Refusals within a command (lock-out, signatures) are noted with it, whatever this is.
     """
 
-    def __init__(self, store: Store, settings: AccessSettings | None = None) -> None:
+    def __init__(
+        self, store: Store, settings: AccessSettings | None = None, note: Callable[[RefusedError], None] | None = None
+    ) -> None:
         self._store = store
+        self._note = note or self._note_one
         self.settings = settings or AccessSettings()
         self._hasher = Hasher(self.settings.hashing)
         self._remembered: dict[str, _Remembered] = {}
@@ -296,7 +307,7 @@ class Access:
         return name, self._hasher.hash(password)
 
     def _write(self, command: Callable[[Transaction], T]) -> T:
-        return self._store.write(command).result()
+        return self._store.write_and_wait(command)
 
     def _changed(self, command: Callable[[Transaction], T]) -> T:
         """Write what may end credentials, and trust none that was remembered before."""
@@ -308,8 +319,11 @@ class Access:
         return self._noted(NotAuthenticatedError(message, who=who, what=what))
 
     def _noted(self, err: Refusal) -> Refusal:
-        self._queue(lambda transaction: transaction.note_refusal(err), f"a refusal was not noted: {err.who} {err.what}")
+        self._note(err)
         return err
+
+    def _note_one(self, err: RefusedError) -> None:
+        self._queue(lambda transaction: transaction.note_refusal(err), f"a refusal was not noted: {err.who} {err.what}")
 
     def _queue(self, command: Callable[[Transaction], Any], otherwise: str) -> None:
         """Write something that the caller does not wait for; a failure goes to the program's log."""

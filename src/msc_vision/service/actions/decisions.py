@@ -14,7 +14,7 @@ from msc_vision.decision.actions import windows_of
 from msc_vision.decision.evidence import Evidence
 from msc_vision.decision.explain import explain
 from msc_vision.decision.judgement import Request, Review, utc
-from msc_vision.decision.record import decision_record, record_text
+from msc_vision.decision.record import record_text, sealed_record
 from msc_vision.decision.rules import RuleSet
 from msc_vision.service.actions.reading import PageAsk, not_there
 from msc_vision.service.context import Caller, Service
@@ -24,13 +24,13 @@ from msc_vision.service.idempotency import Answer, Once, write_once
 from msc_vision.service.problems import ProblemError
 from msc_vision.service.queries import (
     DecisionFilter,
+    all_scans_of,
     decision_document,
     decision_row,
     decision_rows,
-    earlier_runs,
+    is_decision,
     last_review,
-    latest_run,
-    run_of_vessel,
+    scans_of,
 )
 from msc_vision.service.rule_library import remember_rules
 from msc_vision.service.schemas import DecisionAsk
@@ -61,6 +61,7 @@ class Made:
     record: dict[str, Any]
     text: str
     rules: RuleSet
+    has_stored_rules: bool = False
 
 
 async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once | None = None) -> Answer:
@@ -91,7 +92,7 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
         rules = service.rules.find(asked.rule_set).rules
         return make_record(service, scan, rules, replace(request, review=standing))
 
-    made = await in_worker(service, make)
+    made = await asyncio.get_running_loop().run_in_executor(service.judges, make)
     answer = await write_once(service, caller, once, lambda tx: store_decision(tx, made, caller.who))
     count(service, made, answer)
     return answer
@@ -126,13 +127,16 @@ def find_scan(connection: Connection, vessel_id: str, run_id: str | None) -> Sca
     ProblemError
         ``not-found``.
     """
-    chosen = run_id or latest_run(connection, vessel_id)
-    row = None if chosen is None else run_of_vessel(connection, chosen, vessel_id)
-    if row is None or chosen is None:
+    scans = scans_of(connection, vessel_id)
+    if run_id is not None and not any(one["run_id"] == run_id for one in scans):
+        scans = all_scans_of(connection, vessel_id)
+    chosen = next((one for one in scans if run_id in (None, one["run_id"])), None)
+    if chosen is None:
         where = "any run" if run_id is None else f"run {run_id[:200]!r}"
         raise ProblemError("not-found", f"No vessel {vessel_id[:200]!r} in {where}; register its run first.")
-    history = earlier_runs(connection, vessel_id, chosen, row["acquired_to"], MOST_EARLIER_RUNS)
-    return Scan(chosen, Path(row["path"]), vessel_id, tuple(history))
+    taken = chosen["acquired_to"]
+    earlier = [Path(one["path"]) for one in scans if taken and one["acquired_to"] and one["acquired_to"] < taken]
+    return Scan(chosen["run_id"], Path(chosen["path"]), vessel_id, tuple(reversed(earlier[:MOST_EARLIER_RUNS])))
 
 
 def evidence_of(service: Service, scan: Scan, rules: RuleSet) -> Evidence:
@@ -142,8 +146,9 @@ def evidence_of(service: Service, scan: Scan, rules: RuleSet) -> Evidence:
 
 def make_record(service: Service, scan: Scan, rules: RuleSet, request: Request) -> Made:
     """Judge and write the record, without storing it."""
-    record = decision_record(evidence_of(service, scan, rules), rules, request)
-    return Made(record, record_text(record), rules)
+    made = sealed_record(evidence_of(service, scan, rules), rules, request)
+    sha256 = made.record["provenance"]["rule_set"]["sha256"]
+    return Made(made.record, made.text, rules, service.rules.is_stored(sha256))
 
 
 def store_decision(tx: Transaction, made: Made, who: str, *, why: str | None = None) -> Answer:
@@ -157,10 +162,11 @@ def store_decision(tx: Transaction, made: Made, who: str, *, why: str | None = N
     record = made.record
     decision_id = record["decision_id"]
     headers = {"Location": f"/v1/decisions/{decision_id}"}
-    if tx.find(decisions, decision_id) is not None:
+    if is_decision(tx.connection, decision_id):
         return Answer(200, made.text, headers, decision_id)
     check_supersedes(tx, record["supersedes"], record["context"]["vessel_id"])
-    remember_rules(tx, made.rules, who=who)
+    if not made.has_stored_rules:
+        remember_rules(tx, made.rules, who=who)
     tx.insert(decisions, _row(made, who), who=who, what="decide", why=why)
     announce(tx, "decision.created", summary(record))
     return Answer(201, made.text, headers, decision_id)
@@ -198,6 +204,7 @@ def summary(record: dict[str, Any]) -> dict[str, Any]:
 
 def count(service: Service, made: Made, answer: Answer) -> None:
     """Count a new decision, and let its events go."""
+    service.rules.note_stored(made.record["provenance"]["rule_set"]["sha256"])
     if answer.status == 201 and not answer.is_repeated:
         service.metrics.decisions.labels(made.record["verdict"]).inc()
         service.webhooks.wake()
@@ -211,7 +218,7 @@ def _row(made: Made, who: str) -> dict[str, Any]:
         **{name: context[name] for name in ("vessel_id", "vessel_type", "batch", "passage", "run_id")},
         "rule_set_id": rules.id,
         "rule_set_version": rules.version,
-        "rule_set_sha256": rules.sha256,
+        "rule_set_sha256": record["provenance"]["rule_set"]["sha256"],
         "rule_set_status": rules.status,
         "verdict": record["verdict"],
         "recommended_action": record["recommended_action"],

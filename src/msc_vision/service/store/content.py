@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Double, Table
+from sqlalchemy import Table
 
 from msc_vision.errors import InvalidArgumentError
 
@@ -62,26 +64,43 @@ def stored_row(table: Table, row: Row) -> dict[str, Any]:
     InvalidArgumentError
         If a column is unknown or lacking, or a value is one that a database cannot keep unchanged.
     """
-    if unknown := sorted(set(row) - set(table.columns.keys())):
+    slots = _slots(table)
+    if unknown := sorted(set(row) - {slot.name for slot in slots}):
         raise InvalidArgumentError(f"{table.name} has no column {', '.join(unknown)}.")
-    return {column.name: _stored_value(table, column.name, row.get(column.name)) for column in table.columns}
+    return {slot.name: _stored_value(slot, row.get(slot.name)) for slot in slots}
 
 
-def _stored_value(table: Table, name: str, value: object) -> str | int | float | None:
-    column = table.columns[name]
-    place = f"{table.name}.{name}"
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What may stand in a column; asked for once per table, as every write needs it."""
+
+    name: str
+    place: str
+    kind: type
+    is_nullable: bool
+
+
+@cache
+def _slots(table: Table) -> tuple[_Slot, ...]:
+    return tuple(
+        _Slot(column.name, f"{table.name}.{column.name}", column.type.python_type, bool(column.nullable))
+        for column in table.columns
+    )
+
+
+def _stored_value(slot: _Slot, value: object) -> str | int | float | None:
     if value is None:
-        if not column.nullable:
-            raise InvalidArgumentError(f"{place} needs a value.")
+        if not slot.is_nullable:
+            raise InvalidArgumentError(f"{slot.place} needs a value.")
         return None
-    if column.type.python_type is str:
-        return _stored_text(place, value)
+    if slot.kind is str:
+        return _stored_text(slot.place, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InvalidArgumentError(f"{place} is a number; got {type(value).__name__}.")
-    if isinstance(column.type, Double):
-        return _stored_double(place, value)
+        raise InvalidArgumentError(f"{slot.place} is a number; got {type(value).__name__}.")
+    if slot.kind is float:
+        return _stored_double(slot.place, value)
     if not isinstance(value, int) or not -_INTEGER_LIMIT <= value < _INTEGER_LIMIT:
-        raise InvalidArgumentError(f"{place} is a whole number of 64 bits; got {value!r}.")
+        raise InvalidArgumentError(f"{slot.place} is a whole number of 64 bits; got {value!r}.")
     return value
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -26,8 +27,9 @@ class StoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     queue_limit: int = Field(1000, ge=1, description="Writes that may wait; more are refused at once.")
-    commit_limit: int = Field(64, ge=1, description="Writes that share one commit at most.")
+    commit_limit: int = Field(64, ge=1, le=1000, description="Writes that share one commit at most.")
     n_readers: int = Field(4, ge=1, description="Connections, and threads of read_async, that read.")
+    answer_timeout_s: float = Field(20.0, gt=0, description="How long a write may take that somebody waits for.")
     lock_timeout_s: float = Field(5.0, gt=0, description="How long to wait for a lock or a connection, in seconds.")
 
 
@@ -46,6 +48,7 @@ class Store:
 
     def __init__(self, writing: Engine, reading: Engine, settings: StoreSettings) -> None:
         self._reading = reading
+        self._answer_timeout_s = settings.answer_timeout_s
         self._writer = Writer(writing, queue_limit=settings.queue_limit, commit_limit=settings.commit_limit)
         self._readers = ThreadPoolExecutor(settings.n_readers, thread_name_prefix="msc-vision-reader")
 
@@ -103,9 +106,32 @@ class Store:
         """
         return self._writer.submit(command)
 
+    def write_and_wait(self, command: Command[T]) -> T:
+        """Return a command's result once it is committed and synced; blocks for that long.
+
+        Raises
+        ------
+        StoreUnavailableError
+            If the database is gone, locked or full, or did not answer in time.
+        """
+        future = self.write(command)
+        try:
+            return future.result(self._answer_timeout_s)
+        except FutureTimeoutError as err:
+            raise self._without_answer(future) from err
+
     async def write_async(self, command: Command[T]) -> T:
-        """Run a command and return its result once it is committed and synced."""
-        return await asyncio.wrap_future(self.write(command))
+        """Return a command's result once it is committed and synced; raises as `write_and_wait`."""
+        future = self.write(command)
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), self._answer_timeout_s)
+        except FutureTimeoutError as err:
+            raise self._without_answer(future) from err
+
+    def _without_answer(self, future: "Future[T]") -> StoreUnavailableError:
+        was_waiting = future.cancel()
+        outcome = "nothing was written" if was_waiting else "the write may yet succeed: repeat it with the same key"
+        return StoreUnavailableError(f"The database did not answer in {self._answer_timeout_s:g} s; {outcome}.")
 
     def read(self, query: Query[T]) -> T:
         """Return what a query finds in one state of the database; blocks for that long.

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Executable, Row, Select, Table, and_, insert, select, update
+from sqlalchemy import Connection, Executable, Insert, Row, Select, Table, and_, insert, select, update
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.service.store.content import (
@@ -15,6 +16,7 @@ from msc_vision.service.store.content import (
     stored_row,
     utc_text,
 )
+from msc_vision.service.store.database import is_sqlite
 from msc_vision.service.store.errors import NotFoundError, RefusedError
 from msc_vision.service.store.tables import APPEND_ONLY, PROTECTED, audit
 
@@ -47,6 +49,14 @@ class Head:
         return cls(int(seq), sha256)
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a transaction knew when a command began."""
+
+    head: Head
+    unwritten: tuple[dict[str, Any], ...]
+
+
 def read_head(connection: Connection) -> Head:
     """Return the last entry of the audit log as the connection sees it."""
     row = connection.execute(select(audit.c.seq, audit.c.sha256).order_by(audit.c.seq.desc()).limit(1)).first()
@@ -61,15 +71,42 @@ class Transaction:
 
     Attributes
     ----------
-    connection
-        For reading what the command depends on.
     head
         The last audit entry.
     """
 
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+        self._connection = connection
+        self._unwritten: list[dict[str, Any]] = []  # entries of several commands are sent together: fewer round trips
         self.head = read_head(connection)
+
+    @property
+    def connection(self) -> Connection:
+        """For reading what the command depends on; all that was written before is there."""
+        self.flush()
+        return self._connection
+
+    def flush(self) -> None:
+        """Send the audit entries that were not sent yet."""
+        if self._unwritten:
+            self._connection.execute(_insertion(audit), self._unwritten)
+            self._unwritten = []
+
+    def begin_command(self) -> "Mark":
+        """Begin what can be undone by itself."""
+        self._connection.exec_driver_sql("SAVEPOINT command")
+        return Mark(self.head, tuple(self._unwritten))
+
+    def keep_command(self) -> None:
+        """Keep what a command did."""
+        if is_sqlite(self._connection):  # elsewhere the commit releases it: a round trip less
+            self._connection.exec_driver_sql("RELEASE SAVEPOINT command")
+
+    def undo_command(self, mark: "Mark") -> None:
+        """Undo what was done since a command began; entries that it had sent for others go back to be sent again."""
+        self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
+        self._connection.exec_driver_sql("RELEASE SAVEPOINT command")
+        self.head, self._unwritten = mark.head, list(mark.unwritten)
 
     def insert(
         self, table: Table, row: Mapping[str, Any], *, who: str, what: str, why: str | None = None, detail: Any = None
@@ -85,7 +122,7 @@ class Transaction:
         if "seq" in table.columns:
             row = {**row, "seq": self.head.seq + 1}
         stored = stored_row(table, row)
-        self.connection.execute(insert(table), stored)
+        self._connection.execute(_insertion(table), stored)
         self._append(table.name, row_id(table, stored), row_sha256(stored), (who, what, why, detail))
         return stored
 
@@ -115,7 +152,7 @@ class Transaction:
         if fixed := sorted({"seq", *table.primary_key.columns.keys()} & set(changes)):
             raise InvalidArgumentError(f"{table.name}.{fixed[0]} names the row and never changes.")
         stored = stored_row(table, {**self.row(table, key), **changes})
-        self.connection.execute(update(table).where(_matches(table, key)), stored)
+        self._connection.execute(update(table).where(_matches(table, key)), stored)
         self._append(table.name, row_id(table, stored), row_sha256(stored), (who, what, why, detail))
         return stored
 
@@ -140,7 +177,7 @@ class Transaction:
 
     def find(self, table: Table, key: str | Sequence[str]) -> dict[str, Any] | None:
         """Return a row by its key; None if there is none."""
-        row = self.connection.execute(select(table).where(_matches(table, key))).first()
+        row = self._connection.execute(select(table).where(_matches(table, key))).first()
         return dict(row._mapping) if row is not None else None
 
     def row(self, table: Table, key: str | Sequence[str]) -> dict[str, Any]:
@@ -171,7 +208,7 @@ class Transaction:
         table = getattr(statement, "table", None)
         if not isinstance(table, Table) or table in PROTECTED or table is audit:
             raise InvalidArgumentError("Only unprotected tables are written without an entry; use insert or update.")
-        return int(self.connection.execute(statement).rowcount)
+        return int(self._connection.execute(statement).rowcount)
 
     def _append(
         self, target: str | None, target_id: str | None, row_hash: str | None, said: tuple[str, str, str | None, Any]
@@ -190,7 +227,7 @@ class Transaction:
             "previous_sha256": self.head.sha256,
         }
         entry["sha256"] = entry_sha256(entry)
-        self.connection.execute(insert(audit), stored_row(audit, entry))
+        self._unwritten.append(stored_row(audit, entry))
         self.head = Head(self.head.seq + 1, entry["sha256"])
         return self.head
 
@@ -198,6 +235,11 @@ class Transaction:
 def entry_sha256(entry: Mapping[str, Any]) -> str:
     """Return the sha256 of an audit entry: of all that it says, its number and its predecessor's sha256."""
     return row_sha256({name: value for name, value in entry.items() if name != "sha256"})
+
+
+@cache
+def _insertion(table: Table) -> Insert:
+    return insert(table)
 
 
 def _check_protected(table: Table) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from msc_vision.service.store.errors import RefusedError, StoreUnavailableError, translated
 from msc_vision.service.store.transaction import Transaction
@@ -124,7 +124,8 @@ class Writer:
         try:
             with self._engine.connect() as connection, connection.begin():
                 transaction = Transaction(connection)
-                outcomes = [_attempt(connection, transaction, queued) for queued in batch]
+                outcomes = [_attempt(transaction, queued) for queued in batch]
+                transaction.flush()
         except Exception as err:  # noqa: BLE001  (whatever it was, the callers wait for an answer and the thread goes on)
             error = translated(err)
             _LOG.error("%d writes failed: %s", len(batch), error)
@@ -133,23 +134,20 @@ class Writer:
         return outcomes
 
 
-def _attempt(connection: Connection, transaction: Transaction, queued: _Queued) -> _Outcome:
+def _attempt(transaction: Transaction, queued: _Queued) -> _Outcome:
     """Run a command in a savepoint; undo it if it raises. A failing database ends the whole transaction."""
-    head = transaction.head
-    connection.exec_driver_sql("SAVEPOINT command")
+    mark = transaction.begin_command()
     try:
         result = queued.command(transaction)
     except Exception as err:
         error = translated(err)
         if isinstance(error, StoreUnavailableError):
             raise error from err
-        connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
-        connection.exec_driver_sql("RELEASE SAVEPOINT command")
-        transaction.head = head
+        transaction.undo_command(mark)
         if isinstance(error, RefusedError):
             error.settle(transaction)
         return _Outcome(queued, error=error)
-    connection.exec_driver_sql("RELEASE SAVEPOINT command")
+    transaction.keep_command()
     return _Outcome(queued, result)
 
 
