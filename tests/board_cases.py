@@ -169,10 +169,10 @@ def hidden(html, action=None):
     return dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', chosen))
 
 
-def send(client, page, action, **fields):
+def send(client, page, form, **fields):
     """Send a form of a page as a browser does."""
     html = client.get(page).text
-    path = next(one for one in re.findall(r'action="([^"]+)"', html) if one.partition("#")[0].endswith(action))
+    path = next(one for one in re.findall(r'action="([^"]+)"', html) if one.partition("#")[0].endswith(form))
     return client.post(path.partition("#")[0], data=hidden(html, path) | fields, headers={"Origin": ORIGIN})
 
 

@@ -18,7 +18,6 @@ from msc_vision.decision.rule_file import rule_set_yaml
 from msc_vision.io.sealed import canonical_sha256
 from msc_vision.service.access import Access, AccessSettings, HashingSettings
 from msc_vision.service.app import build_service, create_app
-from msc_vision.service.run_index import add_run, index_run
 from msc_vision.service.settings import ServiceSettings
 from msc_vision.service.store import Store, create_store
 
@@ -171,35 +170,3 @@ def a_service(folder, *, url=None, read_evidence=described_evidence, transport=N
     app = create_app(service)
     with TestClient(app, raise_server_exceptions=False) as client:
         yield ServiceCase(folder, service, app, client, tokens, keys)
-
-
-def layered_evidence(run, vessel_id=None, **options):
-    """Return the evidence of a vessel of 36 layers, each seen."""
-    found = described_evidence(run, vessel_id)
-    layers = {n: decision_cases.figure(78 + n % 5) for n in range(1, 37)}
-    whole = decision_cases.evidence(layers, vessel=decision_cases.figure(80))
-    return replace(whole, vessel_id=found.vessel_id, run_id=found.run_id)
-
-
-@contextmanager
-def a_benchmark(folder, url):
-    """Give the application of a service with eight vessels of 36 layers; its key lies in `folder` / token."""
-    create_store(url)
-    (folder / "rules").mkdir()
-    per_layer = decision_cases.window(60, 95, id="every-layer", level="layer")
-    rules = decision_cases.rules(decision_cases.window(), per_layer, no_sign())
-    (folder / "rules" / f"{RULES}.yaml").write_text(rule_set_yaml(rules), encoding="utf-8")
-    settings = ServiceSettings(
-        roots=(folder,), runs_folder=folder / "runs", rules_folders=(folder / "rules",), jobs={"workers": 1},
-        limits={"requests_per_s": 1e6, "request_burst": 10**6},
-    )  # fmt: skip
-    store = Store.open(url)
-    access = Access(store, AccessSettings(hashing=QUICK))
-    service = build_service(settings, store, access=access, read_evidence=layered_evidence)
-    for n in range(8):
-        index = index_run(write_run(folder / f"run-{n}", f"V{n}"), service.evidence)
-        store.write(lambda tx, index=index: add_run(tx, index, who="benchmark")).result()
-    token = access.add_key("load", ["read", "decide"], by="benchmark").token
-    (folder / "token.new").write_text(token)
-    (folder / "token.new").rename(folder / "token")
-    yield create_app(service)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -28,7 +29,7 @@ from msc_vision.service.forecast_cache import ForecastCache
 from msc_vision.service.jobs import JobRunner
 from msc_vision.service.limits import Refusal, RefusalLog
 from msc_vision.service.metrics import ServiceMetrics
-from msc_vision.service.openapi import describe
+from msc_vision.service.openapi import allowed_methods, describe
 from msc_vision.service.problems import KINDS, Fault, ProblemError, pointer_to
 from msc_vision.service.routes import administration, decisions, health, rule_sets, runs, session, vessels
 from msc_vision.service.rule_library import RuleLibrary
@@ -178,16 +179,15 @@ def _add_error_handlers(app: FastAPI, service: Service) -> None:
         return refusal(service, request.scope, _validation_problem(err))
 
     async def of_starlette(request: Request, err: Exception) -> Response:
-        return refusal(service, request.scope, _http_problem(err))
-
-    async def unexpected(request: Request, err: Exception) -> Response:
-        _LOG.error("%s %s: %s", request.method, request.url.path, err, exc_info=err)
-        return refusal(service, request.scope, ProblemError("internal", "The error was logged with this request's id."))
+        problem = _http_problem(err)
+        if problem.kind == "method-not-allowed":
+            methods = allowed_methods(describe(app), request.url.path) or ["GET"]
+            problem = replace(problem, headers={"Allow": ", ".join(methods)})
+        return refusal(service, request.scope, problem)
 
     app.add_exception_handler(MscVisionError, ours)
     app.add_exception_handler(RequestValidationError, not_valid)
     app.add_exception_handler(HTTPException, of_starlette)
-    app.add_exception_handler(Exception, unexpected)
 
 
 def _validation_problem(err: Exception) -> ProblemError:

@@ -1,6 +1,7 @@
 """The edge of the service: what every request has to pass, and every answer carries, before and after the routes."""
 
 import asyncio
+import logging
 import re
 import secrets
 import time
@@ -31,6 +32,7 @@ UPLOAD = "/v1/uploads"
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_LOG = logging.getLogger(__name__)
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _API_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -94,9 +96,27 @@ class Edge:
         except MscVisionError as err:
             await refusal(self._service, scope, err)(scope, receive, answer)
         else:
-            await self._app(scope, _counted(receive, self._most_bytes(seen)), answer)
+            await self._routed(scope, receive, answer, seen)
         finally:
             self._measure(scope, seen, status, time.perf_counter() - started_s)
+
+    async def _routed(self, scope: Scope, receive: Receive, answer: Send, seen: Seen) -> None:
+        """Let the routes answer; what they did not foresee is answered here, and told to the program's log only."""
+        has_begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await answer(message)
+
+        try:
+            await self._app(scope, _counted(receive, self._most_bytes(seen)), noticed)
+        except Exception as err:
+            _LOG.exception("%s %s (request %s): %s", seen.method, seen.path, seen.request_id, type(err).__name__)
+            if has_begun:
+                raise
+            problem = ProblemError("internal", "The error is in the log of the service, with the id of this request.")
+            await refusal(self._service, scope, problem)(scope, receive, answer)
 
     def _check(self, scope: Scope, seen: Seen) -> None:
         """Refuse what no route should see."""
@@ -160,7 +180,9 @@ class Edge:
         return self._limits.upload_bytes if seen.path == UPLOAD else self._limits.body_bytes
 
     def _measure(self, scope: Scope, seen: Seen, status: int, elapsed_s: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+        path = getattr(scope.get("route"), "path", "none")
+        is_short = seen.is_api and path != "none" and not path.startswith("/v1")  # routers may keep their prefix apart
+        route = f"/v1{path}" if is_short else path
         self._service.metrics.requests.labels(seen.method, route, str(status)).inc()
         self._service.metrics.seconds.labels(route).observe(elapsed_s)
 

@@ -1,5 +1,6 @@
 """The description of the API: FastAPI's, with our problems, records and examples in it."""
 
+import re
 from typing import Any
 
 from fastapi import FastAPI
@@ -34,6 +35,18 @@ def describe(app: FastAPI) -> dict[str, Any]:
             _complete(path, operation)
     app.openapi_schema = content
     return content
+
+
+def allowed_methods(content: dict[str, Any], path: str) -> list[str]:
+    """Return the methods that an address answers."""
+    found: set[str] = set()
+    for template, methods in content["paths"].items():
+        pattern = "".join(
+            "[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"({\w+})", template)
+        )
+        if re.fullmatch(pattern, path):
+            found |= {method.upper() for method in methods}
+    return sorted(found)
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:

@@ -210,7 +210,7 @@ def stand(vessel: Row, decision: Row | None, digest: Digest | None, now: datetim
     """Return how a vessel stands: its verdict, unless time or a newer scan has overtaken a GO."""
     if decision is None or digest is None:
         return Standing(ASK, "Ask for a decision", "Nobody has asked for a decision on this vessel yet.", (), True)
-    sign = _sign_of(decision, digest)
+    sign = sign_of(decision, digest)
     is_older = decision["run_id"] is not None and decision["run_id"] != vessel["run_id"]
     newer = f"There is a newer scan ({clock(vessel['acquired_to'])}) that nobody has judged."
     if sign in (GO, TRIAL) and is_older:
@@ -226,7 +226,8 @@ def stand(vessel: Row, decision: Row | None, digest: Digest | None, now: datetim
     return Standing(sign, plain_action(decision["recommended_action"]), digest.reason, notes)
 
 
-def _sign_of(decision: Row, digest: Digest) -> Sign:
+def sign_of(decision: Row, digest: Digest) -> Sign:
+    """Return the sign of a decision or a record: of its verdict, or that it asks for quarantine or is of a trial."""
     if decision["recommended_action"] == "quarantine":
         return QUARANTINE
     sign = VERDICTS[decision["verdict"]]

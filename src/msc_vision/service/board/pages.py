@@ -10,7 +10,8 @@ from starlette.responses import Response
 from msc_vision.service.actions import decisions, oversight
 from msc_vision.service.actions.decisions import in_worker
 from msc_vision.service.actions.reading import PageAsk, not_there
-from msc_vision.service.board.overview import SHOWN_DAYS, Filter, read_overview
+from msc_vision.service.board.digests import Digest, read_digests
+from msc_vision.service.board.overview import SHOWN_DAYS, Filter, read_overview, sign_of
 from msc_vision.service.board.page import HEADERS
 from msc_vision.service.board.pictures import Size, field_of, shown_field
 from msc_vision.service.board.record import REASON_CODES, RecordView, read_record
@@ -144,11 +145,14 @@ async def records(visit: Visit) -> Response:
     ask = PageAsk(N_ITEMS, visit.asked("cursor", 600) or None)
     found = await decisions.listed(visit.service, visit.viewer.caller, wanted, ask)
     keep = {**chosen, **({"current": "yes"} if is_current else {})}
+    names = [one["decision_id"] for one in found.items]
+    digests = await in_thread(visit, lambda: read_digests(visit.service, visit.board.digests, names))
+    n_needed = visit.service.settings.n_signatures
     return visit.page(
         "records.html.j2",
         "records",
         "Records",
-        rows=[_listed(one, visit.service.settings.n_signatures) for one in found.items],
+        rows=[_listed(one, digests[one["decision_id"]], n_needed) for one in found.items],
         chosen=chosen,
         is_current=is_current,
         following=_next_page(found.next, keep),
@@ -157,11 +161,11 @@ async def records(visit: Visit) -> Response:
     )
 
 
-def _listed(one: Mapping[str, Any], n_needed: int) -> dict[str, Any]:
+def _listed(one: Mapping[str, Any], digest: Digest, n_needed: int) -> dict[str, Any]:
     n_signed = one["n_signatures"]
     return {
         **one,
-        "sign": VERDICTS[one["verdict"]],
+        "sign": sign_of(one, digest),
         "action": plain_action(one["recommended_action"]),
         "at": clock(one["created_at"]),
         "by": who_is(one["created_by"]),

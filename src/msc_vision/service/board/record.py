@@ -13,13 +13,10 @@ from msc_vision.service.access import Signature, list_signatures
 from msc_vision.service.access.signatures import LAST_ROLE
 from msc_vision.service.actions.reading import not_there
 from msc_vision.service.board.criteria import CriterionRow, Doubt, criterion_rows, doubts_of
-from msc_vision.service.board.digests import Digest, digest_of
+from msc_vision.service.board.digests import digest_of
+from msc_vision.service.board.overview import sign_of
 from msc_vision.service.board.session import Viewer
 from msc_vision.service.board.words import (
-    GO,
-    QUARANTINE,
-    TRIAL,
-    VERDICTS,
     Sign,
     exact,
     passage_words,
@@ -111,7 +108,7 @@ def read_record(service: Service, viewer: Viewer, decision_id: str) -> RecordVie
     return RecordView(
         record=record,
         passage_words=passage_words(row["batch"], row["passage"]),
-        sign=_sign(record, digest),
+        sign=sign_of(record, digest),
         action=plain_action(record["recommended_action"]),
         summary=found.summary,
         reasons=found.reasons,
@@ -143,13 +140,6 @@ def _read(
         raise not_there("record", decision_id)
     query = select(reviews).where(reviews.c.decision_id == decision_id).order_by(reviews.c.seq)
     return row, list_signatures(connection, decision_id), rows_of(connection, query)
-
-
-def _sign(record: Mapping[str, Any], digest: Digest) -> Sign:
-    if record["recommended_action"] == "quarantine":
-        return QUARANTINE
-    sign = VERDICTS[record["verdict"]]
-    return TRIAL if sign is GO and digest.is_trial else sign
 
 
 def _said(row: Mapping[str, Any]) -> Said:
