@@ -306,7 +306,7 @@ def _judge_reading(criterion: Criterion, reading: Reading, layer: int | None, as
     message = (
         f"{asked.label}{place}: not known, because {clause}. {criterion.message}"
         if clause is not None
-        else f"{asked.label}{place} {_compared(shown, criterion, reading, found)} {criterion.message}"
+        else f"{asked.label}{place}{': ' if asked.kind == 'category' else ' '}{_compared(shown, criterion, reading, found)} {criterion.message}"
     )
     return Result(
         criterion.id,
