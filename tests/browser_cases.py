@@ -51,8 +51,8 @@ def chromium():
 class Browser:
     """One page of a browser. ``faults``: errors of the console; ``requests``: every address that was asked for."""
 
-    def __init__(self, url):
-        self._socket = connect(url, max_size=None)
+    def __init__(self, socket):
+        self._socket = socket
         self._numbers = itertools.count(1)
         self._answers, self._loaded = {}, 0
         self._gate = threading.Condition()
@@ -60,9 +60,6 @@ class Browser:
         threading.Thread(target=self._listen, daemon=True).start()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
-
-    def close(self):
-        self._socket.close()
 
     def _listen(self):
         try:
@@ -169,9 +166,8 @@ def started_browser():
         command = [chromium(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            browser = Browser(_page_url(Path(profile) / "DevToolsActivePort", process))
-            yield browser
-            browser.close()
+            with connect(_page_url(Path(profile) / "DevToolsActivePort", process), max_size=None) as talk:
+                yield Browser(talk)
         finally:
             process.terminate()
             process.wait(20)

@@ -271,10 +271,10 @@ def test_vessels_that_need_somebody_stand_first(clients):
     ("name", "word", "said"),
     [
         ("READY-1", "GO", "not signed"),
-        ("DENSE-2", "NO GO", "Confluency on layer 2 97 % (95-99); allowed at most 90."),
+        ("DENSE-2", "NO GO", "Confluency on layer 2 97 % (95-99); allowed at most 90 %."),
         ("SPOTS-3", "QUARANTINE", "suspect is a sign to confirm or refute"),
         ("DOUBT-4", "HOLD", "A person has to look: two methods disagree on 3 of 4 fields."),
-        ("BLIND-5", "CANNOT ASSESS", "Confluency 80 % (50-100); allowed 70 to 90."),
+        ("BLIND-5", "CANNOT ASSESS", "Confluency 80 % (50-100); allowed 70 to 90 %."),
         ("NEW-6", "ASK AGAIN", "Nobody has asked for a decision on this vessel yet."),
     ],
 )
@@ -371,7 +371,7 @@ def test_an_empty_board_says_what_to_do(tmp_path, run):
 
 def test_the_page_of_a_vessel_says_why_and_what_would_change_it(clients):
     text = Page(clients["viewer"].get("/board/vessels/DENSE-2").text).text
-    assert "Confluency on layer 2 97 % (95-99); allowed at most 90." in text
+    assert "Confluency on layer 2 97 % (95-99); allowed at most 90 %." in text
     assert "layer-overgrown on layer 2: a lower figure in a later scan." in text
     for criterion in ("confluency-window", "contamination", "scan-age", "identity", "run-usable"):
         assert criterion in text, "passed ones too"

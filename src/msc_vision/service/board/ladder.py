@@ -70,9 +70,10 @@ def ladder_of(vessel: VesselEntry, record: Record | None) -> Ladder:
         for part in [members] if is_folded else [[one] for one in members]:
             entry, sign, ids = part[0]
             rungs.append(_rung([one[0] for one in part], entry, sign, ids))
-    low, high = _window(record)
-    window = None if low is None and high is None else (_px(low or 0.0), _px(100.0 if high is None else high))
-    return Ladder(tuple(rungs), window, "" if window is None else _limits(low, high))
+    window = None if record is None else window_of(record)
+    if window is None:
+        return Ladder(tuple(rungs), None, "")
+    return Ladder(tuple(rungs), (_px(window[0]), _px(window[1])), f"{window[0]:g} to {window[1]:g} %")
 
 
 def _by_layer(record: Record) -> dict[int, list[tuple[str, str]]]:
@@ -141,18 +142,10 @@ def _px(value: float) -> float:
     return round(min(max(value, 0.0), 100.0) / 100 * BAR_PX, 1)
 
 
-def _window(record: Record | None) -> tuple[float | None, float | None]:
-    """Return the limits on the vessel's confluency that a record was judged by."""
-    asked = [
-        one
-        for one in (record or {"criteria": ()})["criteria"]
-        if one["unit"] == "%" and one["layer"] is None and "confluency" in one["id"]
-    ]
-    for one in asked:
-        if one["comparator"] == "between":
-            return one["limit"][0], one["limit"][1]
-    return None, None
-
-
-def _limits(low: float | None, high: float | None) -> str:
-    return f"{0.0 if low is None else low:g} to {100.0 if high is None else high:g} %"
+def window_of(record: Record) -> tuple[float, float] | None:
+    """Return the window of the vessel's confluency that a record was judged by; None: the rule set has none."""
+    for one in record["criteria"]:
+        is_window = one["unit"] == "%" and one["layer"] is None and one["comparator"] == "between"
+        if is_window and "confluency" in one["id"]:
+            return float(one["limit"][0]), float(one["limit"][1])
+    return None

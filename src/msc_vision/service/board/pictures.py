@@ -121,18 +121,24 @@ class Shown:
     alt: str
 
 
-def driving_fields(vessel: VesselEntry, record: Mapping[str, Any] | None) -> tuple[Shown, ...]:
-    """Return the fields that drove a verdict, worst first, or else the lowest and the highest of the vessel."""
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Fields to be shown; ``is_driving``: they show why the verdict is not GO."""
+
+    shown: tuple[Shown, ...]
+    is_driving: bool
+
+
+def driving_fields(vessel: VesselEntry, record: Mapping[str, Any] | None) -> Choice:
+    """Return the fields that drove a verdict, worst first, or else the lowest and the highest of each layer."""
     wishes: dict[str, Shown] = {}
     for one in () if record is None else record["quality"]["open"]:
         for entry, why in _of_criterion(vessel, one):
             wishes.setdefault(entry.key, shown_field(entry, why))
-            if len(wishes) >= MOST_PICTURES:
-                return tuple(wishes.values())
-    for layer in [layer for layer in vessel.layers if layer.scored][::-1] if len(wishes) < 2 else ():
-        for entry, why in _ends(layer):
-            wishes.setdefault(entry.key, shown_field(entry, why))
-    return tuple(wishes.values())[:MOST_PICTURES]
+    if not wishes:
+        ends = [pair for layer in vessel.layers[::-1] if layer.scored for pair in _ends(layer)]
+        return Choice(tuple(shown_field(*pair) for pair in ends[:MOST_PICTURES]), is_driving=False)
+    return Choice(tuple(wishes.values())[:MOST_PICTURES], is_driving=True)
 
 
 def _of_criterion(vessel: VesselEntry, one: Mapping[str, Any]) -> list[tuple[FieldEntry, str]]:

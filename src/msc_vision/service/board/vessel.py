@@ -17,9 +17,9 @@ from msc_vision.service.actions.reading import not_there
 from msc_vision.service.board.caches import Kept
 from msc_vision.service.board.criteria import CriterionRow, criterion_rows
 from msc_vision.service.board.digests import Digest, critical_of, digest_of
-from msc_vision.service.board.ladder import Ladder, ladder_of
+from msc_vision.service.board.ladder import Ladder, ladder_of, window_of
 from msc_vision.service.board.overview import Standing, stand
-from msc_vision.service.board.pictures import Gallery, Shown, driving_fields
+from msc_vision.service.board.pictures import Choice, Gallery, driving_fields
 from msc_vision.service.board.words import STATES, age, clock, exact, passage_words, plain_action, plain_layers, who_is
 from msc_vision.service.context import Service
 from msc_vision.service.evidence_cache import evidence_stamp
@@ -48,7 +48,7 @@ class RunView:
     run_id: str
     sentence: str = ""
     ladder: Ladder | None = None
-    shown: tuple[Shown, ...] = ()
+    pictures: Choice = Choice((), is_driving=False)  # noqa: RUF009  (frozen)
     trouble: str | None = None
 
 
@@ -100,7 +100,7 @@ class VesselPages:
         digest = None if record is None or decision is None else _digest(service, record, decision)
         standing = stand(row, decision, digest, now)
         explained = None if record is None else explain(record)
-        growth, growth_trouble = self._drawn(service, vessel_id)
+        growth, growth_trouble = self._drawn(service, vessel_id, None if record is None else window_of(record))
         return VesselView(
             row=row,
             passage_words=passage_words(row["batch"], row["passage"]),
@@ -134,12 +134,15 @@ class VesselPages:
             return RunView(run_id, trouble="The run folder does not show this vessel any more.")
         return RunView(run_id, vessel_sentence(vessel), ladder_of(vessel, record), driving_fields(vessel, record))
 
-    def _drawn(self, service: Service, vessel_id: str) -> tuple[GrowthDrawing | None, str | None]:
+    def _drawn(
+        self, service: Service, vessel_id: str, window: tuple[float, float] | None
+    ) -> tuple[GrowthDrawing | None, str | None]:
         try:
             scan = service.store.read(lambda connection: find_scan(connection, vessel_id, None))
             paths = (*scan.history, scan.path)
-            name = (vessel_id, paths, evidence_stamp(paths))
-            return self._growth.get(name, lambda: _draw(paths, vessel_id, service.settings.growth_prior)), None
+            name = (vessel_id, paths, evidence_stamp(paths), window)
+            prior = service.settings.growth_prior
+            return self._growth.get(name, lambda: _draw(paths, vessel_id, prior, window)), None
         except MscVisionError as err:
             return None, f"No growth curve: {err}"
 
@@ -153,15 +156,20 @@ def roots_of(service: Service) -> tuple[Path, ...]:
     return (*service.settings.roots, service.settings.runs_folder)
 
 
-def _draw(paths: Sequence[Path], vessel_id: str, prior: Path | None) -> GrowthDrawing:
+def _draw(
+    paths: Sequence[Path], vessel_id: str, prior: Path | None, window: tuple[float, float] | None
+) -> GrowthDrawing:
+    """Return the growth curve of a vessel, with the window that it was judged by."""
     from msc_vision.batch.courses import vessel_courses
     from msc_vision.batch.forecasts import ForecastRequest, forecast_course, read_prior
+    from msc_vision.statistics.growth_prior import placeholder_prior
     from msc_vision.vessels import load_catalogue
 
     course = next((one for one in vessel_courses(paths, load_catalogue()) if one.vessel_id == vessel_id), None)
     if course is None:
         raise not_there("vessel in its runs", vessel_id)
-    request = ForecastRequest() if prior is None else ForecastRequest(prior=read_prior(prior))
+    known = placeholder_prior() if prior is None else read_prior(prior)
+    request = ForecastRequest(prior=known, window_percent=window)
     found = forecast_course(course, request)
     return draw_growth(found, forecast_sentences(found))
 
