@@ -19,7 +19,7 @@ from decision_cases import evidence, figure, no_sign, rules, window
 from msc_vision.batch.evidence import read_evidence
 from msc_vision.decision import Criterion, Input, Place, Reading
 from msc_vision.decision.rules import Source
-from msc_vision.service.access import Access, AccessSettings, HashingSettings
+from msc_vision.service.access import AccessSettings, HashingSettings
 from msc_vision.service.actions import decisions, scoring
 from msc_vision.service.actions import rules as rule_actions
 from msc_vision.service.app import access_settings, build_service, create_app
@@ -120,7 +120,7 @@ class Demo:
         store = Store.open(url)
         cheap = HashingSettings(time_cost=1, memory_kib=8, parallelism=1)
         chosen = AccessSettings(**{**access_settings(self.settings).model_dump(), "hashing": cheap})
-        self.service = build_service(self.settings, store, access=Access(store, chosen), read_evidence=reader(scanned))
+        self.service = build_service(self.settings, store, rules_of_access=chosen, read_evidence=reader(scanned))
         for role in ROLES:
             self.service.access.add_person(role, f"{role.title()} Person", (role,), PASSWORD, by="test")
         self.app = create_app(self.service)

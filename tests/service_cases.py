@@ -16,7 +16,7 @@ from decision_cases import AS_OF, SHA, no_sign
 from msc_vision.decision.evidence import Place, Reading
 from msc_vision.decision.rule_file import rule_set_yaml
 from msc_vision.io.sealed import canonical_sha256
-from msc_vision.service.access import Access, AccessSettings, HashingSettings
+from msc_vision.service.access import AccessSettings, HashingSettings
 from msc_vision.service.app import build_service, create_app
 from msc_vision.service.settings import ServiceSettings
 from msc_vision.service.store import Store, create_store
@@ -151,15 +151,20 @@ def a_service(folder, *, url=None, read_evidence=described_evidence, transport=N
             "rules_folders": (make_rules(folder / "rules"),),
             "trusted_hosts": ("testserver",),
             "jobs": {"workers": 0},
-            "limits": {"anonymous_burst": 10_000, "request_burst": 100_000},
+            "limits": {"anonymous_burst": 10_000, "request_burst": 100_000, "noted_refusals_per_min": 100_000},
         }
         | settings
     )
     store = Store.open(url)
-    access = Access(store, AccessSettings(hashing=QUICK, n_signatures=chosen.n_signatures))
     service = build_service(
-        chosen, store, access=access, read_evidence=read_evidence, transport=transport, clock=ticking_clock()
+        chosen,
+        store,
+        rules_of_access=AccessSettings(hashing=QUICK, n_signatures=chosen.n_signatures),
+        read_evidence=read_evidence,
+        transport=transport,
+        clock=ticking_clock(),
     )
+    access = service.access
     tokens, keys = {}, {}
     for role in ROLES:
         access.add_person(role, f"{role.title()} Person", [role], PASSWORD, by="test")

@@ -415,6 +415,17 @@ def test_requests_beyond_the_rate_wait(tmp_path):
         assert [one.status_code for one in unknown] == [401, 401, 401, 429, 429]
 
 
+def test_a_flood_of_wrong_keys_fills_no_disk(tmp_path):
+    limits = {"noted_refusals_per_min": 5, "anonymous_burst": 10_000, "request_burst": 1000}
+    with a_service(tmp_path, limits=limits) as case:
+        for n in range(40):
+            case.client.get("/v1/me", headers={"Authorization": f"Bearer mv_0123456789ab_{n}"})
+        assert len(case.audited(what="refused: use key")) == 5
+        case.service.refusals.flush()
+        (summary,) = case.audited(what="refusals summed up")
+        assert "35 x refused: use key" in summary["why"]
+
+
 def test_a_flood_of_refusals_is_summed_up(tmp_path):
     noted, now = [], [0.0]
     log = RefusalLog(noted.append, per_min=3, clock=lambda: now[0])

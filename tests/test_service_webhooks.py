@@ -39,7 +39,7 @@ class Receiver(httpx.BaseTransport):
 def case(tmp_path):
     with a_service(tmp_path) as found:
         found.with_run("ready", "READY", 80.0)
-        found.receiver, found.now = Receiver(), [datetime.now(UTC) + timedelta(seconds=1)]
+        found.receiver, found.now = Receiver(), [datetime.now(UTC) + timedelta(minutes=2)]
         found.deliverer = Deliverer(
             found.service.store,
             Webhooks(),
@@ -177,6 +177,26 @@ def test_a_name_that_leads_into_the_own_network_later_is_not_followed(case):
     case.deliverer.deliver_due()
     assert case.receiver.got == []
     assert "169.254.169.254" in deliveries(case, hook)[0]["message"]
+
+
+def test_a_receiver_that_does_not_answer_holds_up_nobody_else(case):
+    """Many deliveries to one that is down, one to another: the other gets its own at once."""
+    broken = add(case, ["decision.created"], "https://down.example/x")
+    for _ in range(15):
+        case.decide("READY")
+    works = add(case, ["decision.created"])
+    case.decide("READY")
+
+    def answer(request):
+        if request.headers["Host"] == "down.example":
+            raise httpx.ConnectTimeout("down")
+        return httpx.Response(200)
+
+    case.receiver.handle_request = answer
+    case.deliverer._client = httpx.Client(transport=httpx.MockTransport(answer))
+    case.deliverer.deliver_due()
+    assert [one["state"] for one in deliveries(case, works)] == ["delivered"]
+    assert sorted(one["attempts"] for one in deliveries(case, broken)) == [0] * 15 + [1]
 
 
 def test_a_delivery_taken_by_another_process_is_left_to_it(case):

@@ -34,10 +34,10 @@ from msc_vision.service.problems import KINDS, Fault, ProblemError, pointer_to
 from msc_vision.service.routes import administration, decisions, health, rule_sets, runs, session, vessels
 from msc_vision.service.rule_library import RuleLibrary
 from msc_vision.service.settings import ServiceSettings
-from msc_vision.service.store import Store, StoreUnavailableError, Transaction
+from msc_vision.service.store import RefusedError, Store, StoreUnavailableError, Transaction
 from msc_vision.service.webhooks import Deliverer
 
-N_WORKERS, N_JUDGES = 8, 2
+N_WORKERS, N_JUDGES, N_GATEKEEPERS = 8, 2, 2
 _LOG = logging.getLogger(__name__)
 _BY_STATUS = {
     400: "malformed",
@@ -62,7 +62,7 @@ def build_service(
     settings: ServiceSettings,
     store: Store,
     *,
-    access: Access | None = None,
+    rules_of_access: AccessSettings | None = None,
     read_evidence: ReadEvidence | None = None,
     transport: httpx.BaseTransport | None = None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -74,7 +74,7 @@ def build_service(
     settings : ServiceSettings
     store : Store
         Open; the application closes it.
-    access : Access or None
+    rules_of_access : AccessSettings or None
         None: by the settings.
     read_evidence : callable or None
         None: the library's own.
@@ -83,23 +83,27 @@ def build_service(
     clock : callable
         The time of decisions.
     """
-    checked = access or Access(store, access_settings(settings))
+    refusals = RefusalLog(partial(_note, store), settings.limits.noted_refusals_per_min)
+    chosen = rules_of_access or access_settings(settings)
+    access = Access(store, chosen, note=partial(_add_refusal, refusals))
     workers = ThreadPoolExecutor(N_WORKERS, thread_name_prefix="msc-vision-worker")
+    gatekeepers = ThreadPoolExecutor(N_GATEKEEPERS, thread_name_prefix="msc-vision-gate")
     evidence = EvidenceCache(settings.evidence_cached, read_evidence or library_reader(), settings.growth_prior)
     webhooks = Deliverer(store, settings.webhooks, transport=transport)
     settings.runs_folder.mkdir(parents=True, exist_ok=True)
     return Service(
         settings=settings,
         store=store,
-        access=checked,
-        credentials=Credentials(checked, workers),
+        access=access,
+        credentials=Credentials(access, gatekeepers),
+        gatekeepers=gatekeepers,
         rules=RuleLibrary(store, settings.rules_folders),
         evidence=evidence,
         forecasts=ForecastCache(settings.growth_prior),
         jobs=JobRunner(store, settings.jobs, settings.runs_folder, registrar(evidence), wake_webhooks=webhooks.wake),
         webhooks=webhooks,
         metrics=ServiceMetrics(),
-        refusals=RefusalLog(partial(_note, store), settings.limits.noted_refusals_per_min),
+        refusals=refusals,
         workers=workers,
         judges=ThreadPoolExecutor(N_JUDGES, thread_name_prefix="msc-vision-judge"),
         clock=clock,
@@ -164,6 +168,7 @@ def close_service(service: Service) -> None:
     service.refusals.flush()
     service.judges.shutdown(wait=True)
     service.workers.shutdown(wait=True)
+    service.gatekeepers.shutdown(wait=True)
     service.store.close()
 
 
@@ -207,11 +212,16 @@ def _http_problem(err: Exception) -> ProblemError:
     return ProblemError(kind, said.get(kind, detail or KINDS[kind].title), headers=headers)
 
 
+def _add_refusal(refusals: RefusalLog, err: RefusedError) -> None:
+    """Let refusals of credentials and scopes be summed up like all others."""
+    refusals.add(Refusal(err.who, f"refused: {err.what}", err.target, str(err), err.target_id))
+
+
 def _note(store: Store, refused: Refusal) -> None:
     """Write a refusal into the audit log; the request does not wait for it."""
 
     def command(tx: Transaction) -> None:
-        tx.note(who=refused.who, what=refused.what, target=refused.target, why=refused.why)
+        tx.note(who=refused.who, what=refused.what, target=refused.target, target_id=refused.target_id, why=refused.why)
 
     try:
         store.write(command)

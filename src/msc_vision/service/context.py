@@ -37,7 +37,8 @@ class Caller:
 class Service:
     """The parts of one service process. ``workers`` are threads for what takes longer than a millisecond.
 
-    ``judges`` are few: judging is pure Python, and more threads of it would only wait for each other.
+    ``judges`` are few: judging is pure Python, and more threads of it would only wait for each other. ``gatekeepers``
+    check credentials, so that nobody waits at the door while all workers are busy.
     """
 
     settings: ServiceSettings
@@ -53,6 +54,7 @@ class Service:
     refusals: RefusalLog
     workers: ThreadPoolExecutor
     judges: ThreadPoolExecutor
+    gatekeepers: ThreadPoolExecutor
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def require(self, caller: Caller, scope: Scope, what: str) -> None:

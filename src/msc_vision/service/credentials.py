@@ -1,6 +1,7 @@
 """Credentials of requests: who a bearer token stands for, without holding up the event loop."""
 
 import asyncio
+import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -26,7 +27,7 @@ class Credentials:
         self._access = access
         self._workers = workers
         self._trusted_s = trusted_s
-        self._known: dict[str, tuple[Principal, float]] = {}
+        self._known: dict[bytes, tuple[Principal, float]] = {}
 
     async def principal(self, token: str) -> Principal:
         """Return whose API key or session a token is.
@@ -36,14 +37,15 @@ class Credentials:
         NotAuthenticatedError
             If it is nobody's, or no longer valid.
         """
-        found = self._known.get(token)
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()  # tokens are kept nowhere as they are
+        found = self._known.get(digest)
         if found is not None and time.monotonic() < found[1]:
             return found[0]
         check = self._access.authenticate_key if token.startswith(f"{PREFIX}_") else self._access.authenticate_session
         principal = await asyncio.get_running_loop().run_in_executor(self._workers, check, token)
         if len(self._known) >= MOST_TOKENS:
             self._known.clear()
-        self._known[token] = (principal, time.monotonic() + self._trusted_s)
+        self._known[digest] = (principal, time.monotonic() + self._trusted_s)
         return principal
 
     def forget(self) -> None:

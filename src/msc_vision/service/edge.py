@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,6 +34,7 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LOG = logging.getLogger(__name__)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _API_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -111,6 +113,8 @@ class Edge:
 
         try:
             await self._app(scope, _counted(receive, self._most_bytes(seen)), noticed)
+        except ClientDisconnect:
+            _LOG.info("%s %s (request %s): the caller hung up", seen.method, seen.path, seen.request_id)
         except Exception as err:
             _LOG.exception("%s %s (request %s): %s", seen.method, seen.path, seen.request_id, type(err).__name__)
             if has_begun:
@@ -183,7 +187,8 @@ class Edge:
         path = getattr(scope.get("route"), "path", "none")
         is_short = seen.is_api and path != "none" and not path.startswith("/v1")  # routers may keep their prefix apart
         route = f"/v1{path}" if is_short else path
-        self._service.metrics.requests.labels(seen.method, route, str(status)).inc()
+        method = seen.method if seen.method in _METHODS else "other"  # anybody may make names up
+        self._service.metrics.requests.labels(method, route, str(status)).inc()
         self._service.metrics.seconds.labels(route).observe(elapsed_s)
 
 

@@ -93,6 +93,10 @@ class EvidenceCache:
             with self._lock:
                 self._reading.pop(key, None)
 
+    def has(self, key: EvidenceKey) -> bool:
+        """Tell whether evidence is at hand, so that `get` reads no file but its size and time."""
+        return self._fresh(key) is not None
+
     def _fresh(self, key: EvidenceKey) -> Evidence | None:
         with self._lock:
             kept = self._kept.get(key)

@@ -49,8 +49,9 @@ class Refusal:
 
     who: str
     what: str
-    target: str
+    target: str | None
     why: str
+    target_id: str | None = None
 
 
 class RefusalLog:

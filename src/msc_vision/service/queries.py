@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, exists, func, literal, select, union_all
+from sqlalchemy import Connection, Select, Table, bindparam, exists, func, literal, select, union_all
 
 from msc_vision.service.store.tables import (
     decisions,
@@ -135,17 +135,17 @@ _DOCUMENT = select(decisions.c.record, _SUPERSEDED_BY, _N_SIGNATURES).where(
 )
 
 
-def scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
+def scans_of(connection: Connection, vessel_id: str) -> list[Row]:
     """Return the latest runs that show a vessel, the latest images first: where they lie and when they were taken."""
     return [row._asdict() for row in connection.execute(_LATEST_SCANS, {"vessel_id": vessel_id})]
 
 
-def all_scans_of(connection: Connection, vessel_id: str) -> list[RowMapping]:
+def all_scans_of(connection: Connection, vessel_id: str) -> list[Row]:
     """Return all runs that show a vessel, the latest images first."""
     return [row._asdict() for row in connection.execute(_SCANS, {"vessel_id": vessel_id})]
 
 
-def last_review(connection: Connection, vessel_id: str, run_id: str) -> RowMapping | None:
+def last_review(connection: Connection, vessel_id: str, run_id: str) -> Row | None:
     """Return what a person said last of a vessel in a run."""
     row = connection.execute(_LAST_REVIEW, {"vessel_id": vessel_id, "run_id": run_id}).first()
     return None if row is None else row._asdict()

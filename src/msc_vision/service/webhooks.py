@@ -4,13 +4,14 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import httpx
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.service.addresses import Resolve, resolve, target_of
@@ -21,7 +22,7 @@ from msc_vision.service.webhook_signature import DELIVERY_HEADER, EVENT_HEADER, 
 
 EventName = Literal["decision.created", "decision.signed", "review.created", "job.finished", "ping"]
 EVENTS: tuple[EventName, ...] = ("decision.created", "decision.signed", "review.created", "job.finished")
-BATCH = 20
+PER_WEBHOOK, AT_ONCE = 10, 4
 _ACTIVE = select(webhooks.c.webhook_id, webhooks.c.events).where(webhooks.c.deactivated_at.is_(None))
 _LOG = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ def announce(tx: Transaction, event: EventName, data: Mapping[str, Any]) -> int:
 @dataclass(frozen=True, slots=True)
 class _Due:
     delivery_id: str
+    webhook_id: str
     event: str
     payload: str
     attempts: int
@@ -129,13 +131,26 @@ class Deliverer:
                 self._wake.clear()
 
     def deliver_due(self) -> int:
-        """Try every delivery that is due, once; return how many were tried."""
+        """Try what is due, webhooks beside each other; return how many deliveries were tried."""
         due = self._store.read(lambda connection: _due(connection, utc_text(self._clock())))
+        by_webhook: dict[str, list[_Due]] = {}
         for one in due:
+            by_webhook.setdefault(one.webhook_id, []).append(one)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="msc-vision-webhook") as senders:
+            tried = list(senders.map(self._deliver, by_webhook.values()))
+        return sum(tried)
+
+    def _deliver(self, due: Sequence[_Due]) -> int:
+        """Try what is due for one webhook, in its order, until the receiver fails; return how many were tried."""
+        for n, one in enumerate(due):
             if self._is_stopping.is_set():
-                break
-            if self._claim(one):
-                self._settle(one, self._try(one))
+                return n
+            if not self._claim(one):
+                continue
+            trouble = self._try(one)
+            self._settle(one, trouble)
+            if trouble is not None and one.is_active:
+                return n + 1
         return len(due)
 
     def _claim(self, one: _Due) -> bool:
@@ -189,19 +204,32 @@ class Deliverer:
 
 
 def _due(connection: Connection, now: str) -> list[_Due]:
+    """Return what is due, the first of each webhook: one that does not answer holds up nobody else."""
     one, hook = webhook_deliveries.c, webhooks.c
-    query = (
-        select(one.delivery_id, one.event, one.payload, one.attempts, one.created_at)
-        .add_columns(hook.url, hook.secret, hook.deactivated_at)
-        .join(webhooks, hook.webhook_id == one.webhook_id)
+    place = func.row_number().over(partition_by=one.webhook_id, order_by=(one.next_attempt_at, one.delivery_id))
+    first = (
+        select(one.delivery_id, one.webhook_id, one.event, one.payload, one.attempts, one.created_at)
+        .add_columns(place.label("place"))
         .where(one.state == "due", one.next_attempt_at <= now)
-        .order_by(one.next_attempt_at)
-        .limit(BATCH)
+        .subquery()
+    )
+    query = (
+        select(first, hook.url, hook.secret, hook.deactivated_at)
+        .join(webhooks, hook.webhook_id == first.c.webhook_id)
+        .where(first.c.place <= PER_WEBHOOK)
+        .order_by(first.c.webhook_id, first.c.place)
     )
     return [
         _Due(
-            row.delivery_id, row.event, row.payload, row.attempts, row.created_at, row.url, row.secret,
-            row.deactivated_at is None,
+            delivery_id=row.delivery_id,
+            webhook_id=row.webhook_id,
+            event=row.event,
+            payload=row.payload,
+            attempts=row.attempts,
+            created_at=row.created_at,
+            url=row.url,
+            secret=row.secret,
+            is_active=row.deactivated_at is None,
         )
         for row in connection.execute(query)
-    ]  # fmt: skip
+    ]

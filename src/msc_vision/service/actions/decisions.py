@@ -87,12 +87,22 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
         supersedes=asked.supersedes,
     )
 
-    def make() -> Made:
+    def asked_for() -> tuple[Scan, RuleSet, Request]:
         scan, standing = service.store.read(lambda connection: _scan_and_review(connection, asked))
-        rules = service.rules.find(asked.rule_set).rules
-        return make_record(service, scan, rules, replace(request, review=standing))
+        return scan, service.rules.find(asked.rule_set).rules, replace(request, review=standing)
 
-    made = await asyncio.get_running_loop().run_in_executor(service.judges, make)
+    def make_if_at_hand() -> Made | None:
+        scan, rules, full = asked_for()
+        return make_record(service, scan, rules, full) if service.evidence.has(_key_of(scan, rules)) else None
+
+    # a run that is read for the first time takes a while: decisions on others do not wait for it
+    made = await asyncio.get_running_loop().run_in_executor(service.judges, make_if_at_hand)
+    if made is None:
+        made = await in_worker(service, lambda: make_record(service, *asked_for()))
+    return await _kept(service, caller, once, made)
+
+
+async def _kept(service: Service, caller: Caller, once: Once | None, made: Made) -> Answer:
     answer = await write_once(service, caller, once, lambda tx: store_decision(tx, made, caller.who))
     count(service, made, answer)
     return answer
@@ -141,7 +151,11 @@ def find_scan(connection: Connection, vessel_id: str, run_id: str | None) -> Sca
 
 def evidence_of(service: Service, scan: Scan, rules: RuleSet) -> Evidence:
     """Return the evidence that a rule set asks for."""
-    return service.evidence.get(EvidenceKey(scan.path, scan.vessel_id, windows_of(rules), scan.history))
+    return service.evidence.get(_key_of(scan, rules))
+
+
+def _key_of(scan: Scan, rules: RuleSet) -> EvidenceKey:
+    return EvidenceKey(scan.path, scan.vessel_id, windows_of(rules), scan.history)
 
 
 def make_record(service: Service, scan: Scan, rules: RuleSet, request: Request) -> Made:
