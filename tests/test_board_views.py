@@ -140,8 +140,8 @@ def test_only_doubts_can_be_settled():
 
 def test_a_reason_is_cut_to_what_was_seen_and_what_a_person_has_to_look_at():
     message = (
-        "Confluency 80.5 % (76-84); allowed 70 to 90 %. Within with probability 0.97, 0.95 is needed. A person has to look:"
-        " x. Cells."
+        "Confluency 80.5 % (76-84); allowed 70 to 90 %. Within with probability 0.97, 0.95 is needed."
+        " A person has to look: x. Cells."
     )
     assert known_sentence(message) == "Confluency 80.5 % (76-84); allowed 70 to 90 %. A person has to look: x."
 
