@@ -106,7 +106,7 @@ def reader(scanned):
 class Demo:
     """A service with the board, in a folder; ``client(role)`` looks at it as a person of that role."""
 
-    def __init__(self, folder, run, scanned, *, url=None, n_signatures=1, roots=None):
+    def __init__(self, folder, run, scanned, *, url=None, n_signatures=1, roots=None, read=None):
         self.folder, self.run_folder, self.scanned = folder, run, scanned
         url = url or f"sqlite:///{folder / 'store.sqlite'}"
         create_store(url)
@@ -120,7 +120,8 @@ class Demo:
         store = Store.open(url)
         cheap = HashingSettings(time_cost=1, memory_kib=8, parallelism=1)
         chosen = AccessSettings(**{**access_settings(self.settings).model_dump(), "hashing": cheap})
-        self.service = build_service(self.settings, store, rules_of_access=chosen, read_evidence=reader(scanned))
+        read = read or reader(scanned)
+        self.service = build_service(self.settings, store, rules_of_access=chosen, read_evidence=read)
         for role in ROLES:
             self.service.access.add_person(role, f"{role.title()} Person", (role,), PASSWORD, by="test")
         self.app = create_app(self.service)

@@ -1,5 +1,6 @@
 """Who looks at the board: the cookie that holds the session, and the token that every form has to bring back."""
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -14,7 +15,6 @@ from starlette.responses import Response
 
 from msc_vision.service.access import NotAuthenticatedError, Person
 from msc_vision.service.access.principals import Scope
-from msc_vision.service.actions.decisions import in_worker
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.problems import ProblemError
 from msc_vision.service.queries import find
@@ -61,7 +61,7 @@ async def viewer_of(service: Service, request: Request) -> Viewer:
         caller = Caller(principal, address_of(request), secrets.token_hex(8), token)
         return Viewer(caller, Person.of(row), form_token_of(token))
 
-    return await in_worker(service, look)
+    return await asyncio.get_running_loop().run_in_executor(service.gatekeepers, look)
 
 
 def address_of(request: Request) -> str:
