@@ -140,9 +140,10 @@ def ticking_clock():
 
 @contextmanager
 def a_service(folder, *, url=None, read_evidence=described_evidence, transport=None, **settings):
-    """Run a service in a folder and log everybody in."""
-    url = url or f"sqlite:///{folder / 'store.db'}"
-    create_store(url)
+    """Run a service in a folder, on a store that has its tables or on a new one, and log everybody in."""
+    if url is None:
+        url = f"sqlite:///{folder / 'store.db'}"
+        create_store(url)
     (folder / "images").mkdir()
     chosen = ServiceSettings.model_validate(
         {

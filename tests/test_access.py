@@ -33,6 +33,12 @@ BY = "person:admin"
 
 
 @pytest.fixture
+def database_url(sqlite_url):
+    """Use one kind of database: what differs between them is tested with the store and the signatures."""
+    return sqlite_url
+
+
+@pytest.fixture
 def access(store):
     return access_with_people(store)
 

@@ -209,6 +209,24 @@ def test_an_expired_password_does_not_sign(store):
         sign(access, "approver", add_decision(store, "d1"))
 
 
+def test_keys_and_sessions_are_known_in_both_databases(store):
+    access = access_with_people(store, touch_s=0, cache_s=0)
+    key, session = access.add_key("MES", ["read"], by="person:admin"), access.log_in("viewer", PASSWORD)
+    for _ in range(2):
+        assert access.authenticate_key(key.token).name == "MES"
+        assert access.authenticate_session(session.token).name == "viewer"
+    rotated = access.rotate_key(key.key.key_id, by="person:admin", overlap_h=1)
+    access.revoke_key(rotated.key.key_id, by="person:admin", why="leaked")
+    access.log_out(session.token, by=session.person.principal)
+    with pytest.raises(NotAuthenticatedError, match="was revoked"):
+        access.authenticate_key(rotated.token)
+    with pytest.raises(NotAuthenticatedError, match="was ended"):
+        access.authenticate_session(session.token)
+    store.write(lambda tx: None).result(10)
+    assert {listed.last_used_at is None for listed in access.list_keys()} == {True, False}
+    assert verify_store(store) == ()
+
+
 def test_signatures_are_kept_as_they_are(access, store):
     row = add_decision(store, "d1")
     signature = sign(access, "approver", row)

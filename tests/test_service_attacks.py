@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import socket
 import stat
 import struct
@@ -21,7 +22,7 @@ from service_cases import DRAFT, PASSWORD, RULES, a_service, write_run
 @pytest.fixture(scope="module")
 def case(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
-    limits = {"body_bytes": 20_000, "upload_bytes": 300_000, "unpacked_bytes": 1_000_000, "unpacked_files": 50}
+    limits = {"body_bytes": 20_000, "upload_bytes": 300_000, "unpacked_bytes": 3_000_000, "unpacked_files": 50}
     more = {"anonymous_burst": 10_000, "request_burst": 100_000, "noted_refusals_per_min": 100_000}
     with a_service(folder, limits=limits | more) as found:
         write_run(folder / "elsewhere" / "secret", "SECRET")
@@ -148,7 +149,7 @@ def test_aliases_of_yaml_do_not_unfold(case):
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 12)]
     headers = case.headers("approver", **{"Content-Type": "application/yaml"})
     answer = case.client.post("/v1/rule-sets", content="\n".join(lines), headers=headers)
-    refused(case, answer, 422, "not-valid")
+    assert "Aliases" in refused(case, answer, 422, "not-valid")["detail"]
 
 
 def test_a_rule_set_extends_no_file_of_the_server(case):
@@ -184,13 +185,15 @@ def lying_about_size():
     return bytes(content)
 
 
+NOISE = random.Random(7).randbytes(20_000)
 BAD_ZIPS = {
     "zip slip": zip_of([("../../evil.txt", b"x")]),
     "absolute": zip_of([("/etc/evil", b"x")]),
     "drive": zip_of([("C:/evil", b"x")]),
     "backslash": zip_of([("a\\..\\evil", b"x")]),
     "link": zip_of(link_to("/etc/passwd")),
-    "bomb": zip_of([("run.json", b"0" * 900_000), *((f"{n}", b"0" * 90_000) for n in range(9))]),
+    "bomb": zip_of([("run.json", b"0" * 2_000_000)]),
+    "too much": zip_of([("run.json", NOISE * 160)]),
     "too many files": zip_of([(f"f{n}", b"") for n in range(60)]),
     "twice": zip_of([("run.json", b"{}"), ("RUN.json", b"{}")]),
     "device": zip_of([("nul.txt", b"x")]),
@@ -203,10 +206,12 @@ BAD_ZIPS = {
 @pytest.mark.parametrize("name", BAD_ZIPS)
 def test_a_harmful_upload_is_refused_and_leaves_nothing(case, name):
     headers = case.headers("robot", **{"Content-Type": "application/zip"})
+    uploads = case.folder / "runs" / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
+    before = set(case.folder.rglob("*"))
     answer = case.client.post("/v1/uploads", content=BAD_ZIPS[name], headers=headers)
     refused(case, answer, 422, "unsafe-upload")
-    assert list((case.folder / "runs" / "uploads").iterdir()) == []
-    assert not (case.folder / "evil.txt").exists()
+    assert {one for one in set(case.folder.rglob("*")) - before if not one.name.startswith("store.db")} == set()
 
 
 def test_an_upload_that_is_too_large_is_refused_while_it_arrives(case):

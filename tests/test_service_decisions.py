@@ -256,6 +256,14 @@ def test_a_refused_request_may_be_repeated_with_the_same_key(case):
     assert case.post("/v1/decisions", "mes", body, Idempotency_Key="k-4").status_code == 201
 
 
+def test_a_repeated_review_gets_its_answer_though_the_decision_is_superseded_by_then(case):
+    held = case.decide("STACK-doubt")
+    path = f"/v1/decisions/{held['decision_id']}/reviews"
+    first = case.post(path, "reviewer", settle(), Idempotency_Key="k-6")
+    second = case.post(path, "reviewer", settle(), Idempotency_Key="k-6")
+    assert (first.status_code, second.status_code, second.text) == (201, 201, first.text)
+
+
 def test_the_secret_of_a_key_is_not_given_twice(case):
     body = {"name": "LIMS", "scopes": ["read"]}
     first = case.post("/v1/keys", "admin", body, Idempotency_Key="k-5").json()

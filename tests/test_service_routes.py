@@ -391,6 +391,7 @@ def test_settings_are_read_from_yaml_and_say_all_that_is_wrong(tmp_path):
     path.write_text("purpose: trial\njobs: {workers: 3}\n")
     found = load_settings(path, {"n_signatures": 2})
     assert (found.purpose, found.jobs.workers, found.n_signatures) == ("trial", 3, 2)
+    assert load_settings(None).runs_folder.is_absolute()
     path.write_text("purpose: fun\ncolour: red\nlimits: {body_bytes: -1}\n")
     with pytest.raises(InvalidArgumentError, match=r"purpose.*body_bytes.*colour|colour|purpose") as caught:
         load_settings(path)

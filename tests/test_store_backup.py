@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError
 from msc_vision.service.store import (
     Store,
+    StoreUnavailableError,
     StoreVersionError,
     backup_store,
     canonical_json,
@@ -138,6 +139,18 @@ def test_a_back_up_that_fails_leaves_nothing(store, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         backup_store(store, tmp_path / "no such folder" / "b.zip")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_database_that_fails_during_a_back_up_leaves_nothing(store, tmp_path, monkeypatch):
+    from msc_vision.service.store import backup as module
+
+    def fail(*given):
+        raise StoreUnavailableError("The database is unavailable: the disk is full.")
+
+    monkeypatch.setattr(module, "_write_table", fail)
+    with pytest.raises(StoreUnavailableError, match="the disk is full"):
+        backup_store(store, tmp_path / "b.zip")
+    assert not list(tmp_path.glob("b.zip*"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps rights in another way")

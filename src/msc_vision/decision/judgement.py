@@ -302,12 +302,10 @@ def _judge_reading(criterion: Criterion, reading: Reading, layer: int | None, as
     shown = _shown(criterion, asked, reading)
     clause = _missing_clause(reading, asked, as_of)
     found = _UNKNOWN if clause is not None else _JUDGES[asked.kind](criterion, asked, reading, as_of)
-    place = _place(criterion, layer)
-    message = (
-        f"{asked.label}{place}: not known, because {clause}. {criterion.message}"
-        if clause is not None
-        else f"{asked.label}{place} {_compared(shown, criterion, reading, found)} {criterion.message}"
-    )
+    about = f"{asked.label}{_place(criterion, layer)}"
+    about = f"{about}:" if clause is not None or asked.kind == "category" else about
+    seen = _compared(shown, criterion, reading, found) if clause is None else f"not known, because {clause}."
+    message = f"{about} {seen} {criterion.message}"
     return Result(
         criterion.id,
         found.outcome,

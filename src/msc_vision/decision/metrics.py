@@ -117,7 +117,7 @@ _ALL: tuple[Metric, ...] = (
     ),
     Metric(
         "contamination",
-        "Contamination: the pictures show",
+        "Signs of contamination",
         "",
         "category",
         ("vessel", "layer"),

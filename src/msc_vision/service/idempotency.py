@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.problems import ProblemError
@@ -76,22 +76,45 @@ async def write_once(
     """
     if asked is None:
         return await service.store.write_async(command)
-    ends_at = utc_text(service.clock() + timedelta(hours=service.settings.idempotency_h))
-    return await service.store.write_async(lambda tx: _repeated_or_new(tx, caller, asked, command, ends_at))
+    now = service.clock()
+    span = (utc_text(now), utc_text(now + timedelta(hours=service.settings.idempotency_h)))
+    return await service.store.write_async(lambda tx: _repeated_or_new(tx, caller, asked, command, span))
+
+
+async def answered_before(service: Service, caller: Caller, asked: Once | None) -> Answer | None:
+    """Return the answer to an earlier request of the same key, before anything is looked at that has changed since.
+
+    Raises
+    ------
+    ProblemError
+        As `write_once`.
+    """
+    if asked is None:
+        return None
+    now = utc_text(service.clock())
+    return await service.store.read_async(lambda connection: _earlier(connection, caller, asked, now))
+
+
+def _earlier(connection: Connection, caller: Caller, asked: Once, now: str) -> Answer | None:
+    mine = (idempotency.c.principal == caller.who) & (idempotency.c.key == asked.key)
+    row = connection.execute(select(idempotency).where(mine, idempotency.c.expires_at > now)).first()
+    if row is None:
+        return None
+    if row.request_sha256 != asked.request_sha256:
+        raise ProblemError(
+            "idempotency-key-reused",
+            f"Idempotency-Key {asked.key[:80]!r} came with another request before; take a new key.",
+        )
+    return _kept(connection, row.status_code, row.response)
 
 
 def _repeated_or_new(
-    tx: Transaction, caller: Caller, asked: Once, command: Callable[[Transaction], Answer], ends_at: str
+    tx: Transaction, caller: Caller, asked: Once, command: Callable[[Transaction], Answer], span: tuple[str, str]
 ) -> Answer:
-    earlier = tx.find(idempotency, (caller.who, asked.key))
-    now = utc_text()
-    if earlier is not None and earlier["expires_at"] > now:
-        if earlier["request_sha256"] != asked.request_sha256:
-            raise ProblemError(
-                "idempotency-key-reused",
-                f"Idempotency-Key {asked.key[:80]!r} came with another request before; take a new key.",
-            )
-        return _kept(tx, earlier["status_code"], earlier["response"])
+    now, ends_at = span
+    earlier = _earlier(tx.connection, caller, asked, now)
+    if earlier is not None:
+        return earlier
     mine = (idempotency.c.principal == caller.who) & (idempotency.c.key == asked.key)
     tx.execute(delete(idempotency).where(mine | (idempotency.c.expires_at <= now)))
     answer = command(tx)
@@ -113,10 +136,10 @@ def _repeated_or_new(
     return answer
 
 
-def _kept(tx: Transaction, status: int, response: str) -> Answer:
+def _kept(connection: Connection, status: int, response: str) -> Answer:
     kept = json.loads(response)
     decision_id = kept.get(_DECISION)
     if decision_id is None:
         return Answer(status, kept["text"], kept["headers"], is_repeated=True)
-    text = tx.connection.scalar(select(decisions.c.record).where(decisions.c.decision_id == decision_id))
+    text = connection.scalar(select(decisions.c.record).where(decisions.c.decision_id == decision_id))
     return replace(Answer(status, str(text), kept["headers"], decision_id), is_repeated=True)

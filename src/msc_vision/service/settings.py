@@ -66,6 +66,8 @@ class Webhooks(Part):
 class ServiceSettings(Part):
     """Settings of ``msc-vision serve``."""
 
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
     database: str | None = Field(None, description="URL of the store; none: the default of `msc-vision store`")
     roots: tuple[Path, ...] = Field(
         (), description="folders that requests may name images and runs in; read only; nothing else is ever read"

@@ -20,7 +20,7 @@ from msc_vision.service.actions.reading import PageAsk, not_there
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.cursors import Page, page_of, read_cursor
 from msc_vision.service.evidence_cache import EvidenceKey
-from msc_vision.service.idempotency import Answer, Once, write_once
+from msc_vision.service.idempotency import Answer, Once, answered_before, write_once
 from msc_vision.service.problems import ProblemError
 from msc_vision.service.queries import (
     DecisionFilter,
@@ -76,6 +76,9 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
         vessel.
     """
     service.require(caller, "decide", ASK)
+    earlier = await answered_before(service, caller, once)
+    if earlier is not None:
+        return earlier
     request = Request(
         as_of=service.clock(),
         purpose=service.settings.purpose,

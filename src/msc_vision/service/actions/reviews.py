@@ -21,7 +21,7 @@ from msc_vision.service.actions.decisions import (
 from msc_vision.service.actions.reading import PageAsk, newest_page, not_there
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.cursors import Page
-from msc_vision.service.idempotency import Answer, Once, write_once
+from msc_vision.service.idempotency import Answer, Once, answered_before, write_once
 from msc_vision.service.problems import ProblemError
 from msc_vision.service.queries import decision_row, results_of_reviews
 from msc_vision.service.schemas import ReviewAsk
@@ -49,6 +49,9 @@ async def review(
     """
     service.require(caller, "review", WHAT)
     _check_settles(asked)
+    earlier = await answered_before(service, caller, once)
+    if earlier is not None:
+        return earlier
 
     def make() -> Made:
         row = service.store.read(lambda connection: _reviewed_row(connection, decision_id))

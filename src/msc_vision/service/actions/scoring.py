@@ -15,7 +15,7 @@ from msc_vision.service.actions.reading import PageAsk, newest_page, read_row
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.cursors import Page
 from msc_vision.service.evidence_cache import EvidenceCache
-from msc_vision.service.idempotency import Answer, Once, json_answer, write_once
+from msc_vision.service.idempotency import Answer, Once, answered_before, json_answer, write_once
 from msc_vision.service.jobs import Finish, Job, Prepare, read_progress
 from msc_vision.service.paths import path_within
 from msc_vision.service.problems import ProblemError
@@ -46,6 +46,9 @@ async def register(service: Service, caller: Caller, path: str, once: Once | Non
         If it is no finished run, or was altered.
     """
     service.require(caller, "score", "register run")
+    earlier = await answered_before(service, caller, once)
+    if earlier is not None:
+        return earlier
     roots = (*service.settings.roots, service.settings.runs_folder)
     index = await in_worker(service, lambda: index_run(path_within(path, roots), service.evidence))
     return await write_once(service, caller, once, lambda tx: _registered(tx, index, caller))
@@ -126,6 +129,9 @@ async def submit(service: Service, caller: Caller, asked: JobAsk, once: Once | N
         ``outside-roots``; ``not-valid``: no such recipe or vessel type.
     """
     service.require(caller, "score", "submit job")
+    earlier = await answered_before(service, caller, once)
+    if earlier is not None:
+        return earlier
     job_id = f"j{secrets.token_hex(10)}"
     row = await in_worker(service, lambda: _job_row(service, caller, asked, job_id))
 

@@ -78,7 +78,7 @@ def _row(one: Criterion) -> RuleRow:
     asked = METRICS[one.metric]
     return RuleRow(
         id=one.id,
-        asks=f"{asked.label.removesuffix(': the pictures show')} of {_LEVELS[one.level]}",
+        asks=f"{asked.label} of {_LEVELS[one.level]}",
         meaning=asked.meaning,
         limit=_limit(one),
         probability=f"{one.probability:g}" if asked.kind == "estimate" else "as it is",

@@ -8,9 +8,10 @@ sessions come back as they were: end those again that were ended since.
 import hashlib
 import json
 import os
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -77,21 +78,18 @@ def backup_store(store: Store, path: Path) -> BackupManifest:
     """
     if path.exists():
         raise OutputError(f"{path} exists; a back-up never replaces another file.")
-    partial = path.with_name(f"{path.name}.partial")
     try:
-        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(descriptor, "w+b") as file:
-            manifest = store.read(lambda connection: _write_archive(connection, file))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        descriptor, partial = tempfile.mkstemp(".partial", f"{path.name}.", path.parent)  # its owner's only
+        with _removed_after(Path(partial)):
+            with os.fdopen(descriptor, "w+b") as file:
+                manifest = store.read(lambda connection: _write_archive(connection, file))
+                file.flush()
+                os.fsync(file.fileno())
+            Path(partial).replace(path)
     except OutputError:  # of the store; it says what is wrong
         raise
     except OSError as err:
         raise OutputError(f"{path} cannot be written ({err.strerror or err}).") from err
-    finally:
-        with suppress(OSError):  # gone already if all went well
-            partial.unlink(missing_ok=True)
     return manifest
 
 
@@ -126,6 +124,15 @@ def restore_store(path: Path, url: str) -> BackupManifest:
                 _remove(file)
             raise
     return manifest
+
+
+@contextmanager
+def _removed_after(partial: Path) -> Iterator[None]:
+    """Leave no half-written file; there is none to remove if all went well."""
+    try:
+        yield
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_archive(connection: Connection, file: Any) -> BackupManifest:
