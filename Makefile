@@ -30,11 +30,12 @@ $(STAMP): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
 	@touch $@
 
-demo: $(STAMP) ## score the two sample vessels and compare with their truth (under a minute)
+demo: $(STAMP) ## score the two sample vessels, try a decision, compare with their truth (under a minute)
 	@rm -rf $(DEMO)
 	@mkdir -p $(DEMO)
 	$(BIN)/msc-vision run sample_data/t-75 --out $(DEMO)/t-75
 	$(BIN)/msc-vision run sample_data/hyperstack-12 --out $(DEMO)/hyperstack-12
+	$(BIN)/msc-vision decide $(DEMO)/t-75 --rules msc-expansion-default --trial --at 2025-03-10T17:00+01:00 > $(DEMO)/decision.json
 	@$(BIN)/python -m msc_vision.cli.demo $(DEMO)/t-75=sample_data/t-75 $(DEMO)/hyperstack-12=sample_data/hyperstack-12
 
 test: $(STAMP) ## run every test, on two processes

@@ -263,7 +263,7 @@ def test_too_little_coverage_asks_for_the_layers_that_nobody_imaged():
         layer_states=states, sampling=sampling(*states), others={Place("measured_percent", "vessel"): Reading(33.0)}
     )
     needs = rules(window(coverage=Coverage(measured_percent=60)))
-    assert action(found, needs) == "image 9 more fields on each of layers 2"
+    assert action(found, needs) == "image 9 more fields on layer 2"
 
 
 @pytest.mark.parametrize(

@@ -54,11 +54,12 @@ class Action:
             return f"wait until {self.until}" if self.until else "wait and image again"
         if self.kind == "image":
             fields = "field" if self.n_fields == 1 else "fields"
-            return f"image {self.n_fields} more {fields} on each of layers {layer_ranges(self.layers)}"
+            where = "each of layers" if len(self.layers) > 1 else "layer"
+            return f"image {self.n_fields} more {fields} on {where} {layer_ranges(self.layers)}"
         return self.kind
 
 
-_IMAGE = re.compile(r"image (\d+) more fields? on each of layers ([\d, -]+)")
+_IMAGE = re.compile(r"image (\d+) more fields? on (?:each of layers|layer) ([\d, -]+)")
 _WAIT = re.compile(r"wait until (\S+)")
 
 

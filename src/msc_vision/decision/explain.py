@@ -105,7 +105,8 @@ _CONDITIONS = {
 def _change(one: _Group) -> str:
     if one.criterion in _CONDITIONS:
         return _CONDITIONS[one.criterion]
-    place = f" on layers {layer_ranges(one.layers)}" if one.layers else ""
+    several = "layers" if len(one.layers) > 1 else "layer"
+    place = f" on {several} {layer_ranges(one.layers)}" if one.layers else ""
     name = f"{one.criterion}{place}"
     if one.why == "doubt":
         return f"{name}: a reviewer who looks and settles it."
