@@ -36,11 +36,12 @@ def recipes(today: datetime) -> dict[str, dict[str, Any]]:
 
     course = {"times_h": [0, 24, 48], "growth": {"doubling_time_h": 36, "lag_h": 6}}
     begun = {"acquired_at": (today - timedelta(hours=48)).isoformat()}
-    odd = [{"layer": 1, "field": 2, "settings": {"contamination": {"kind": "filaments"}}}]
+    signs = ((2, "filaments"), (3, "budding"))
+    odd = [{"layer": 1, "field": n, "settings": {"contamination": {"kind": kind}}} for n, kind in signs]
     return {
         "T75-204": recipe("T75-204", "t-75", [(1, 34.0)], time_course=course, context=begun),
         "CS2-118": recipe("CS2-118", "cellstack-2", [(1, 82.0), (2, 97.0)]),
-        "T75-207": recipe("T75-207", "t-75", [(1, 70.0)], odd_fields=odd),
+        "T75-207": recipe("T75-207", "t-75", [(1, 80.0)], odd_fields=odd, seed=43),
         "T75-209": recipe("T75-209", "t-75", [(1, 80.0)]),
         "HS12-31": recipe("HS12-31", "hyperstack-12", [(1, 80.0), (2, 74.0), (3, 66.0)]),
     }

@@ -106,10 +106,11 @@ def reader(scanned):
 class Demo:
     """A service with the board, in a folder; ``client(role)`` looks at it as a person of that role."""
 
-    def __init__(self, folder, run, scanned, *, url=None, n_signatures=1, roots=None, read=None):
+    def __init__(self, folder, run, scanned, *, url=None, n_signatures=1, roots=None, read=None, is_made=False):
         self.folder, self.run_folder, self.scanned = folder, run, scanned
         url = url or f"sqlite:///{folder / 'store.sqlite'}"
-        create_store(url)
+        if not is_made:
+            create_store(url)
         self.settings = ServiceSettings(
             roots=(run.parent,) if roots is None else roots,
             runs_folder=folder / "runs",

@@ -100,6 +100,14 @@ class Browser:
         assert "exceptionDetails" not in found, found
         return found["result"].get("value")
 
+    def wait(self, script, seconds=10):
+        """Wait until a script in the page is true: the browser does some things only after a page was loaded."""
+        for _ in range(seconds * 20):
+            if self.run(script):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{script} stayed false for {seconds} s")
+
     @contextmanager
     def loading(self):
         """Wait for the page that the block leads to."""

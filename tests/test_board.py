@@ -470,7 +470,7 @@ def sign(demo, client, name, password=PASSWORD, meaning="approval"):
 def test_a_signature_shows_name_time_zone_and_meaning(demo):
     client = demo.client("approver")
     page = f"/board/records/{demo.decided['READY-1']}"
-    assert "You sign GO for READY-1 , record" in Page(client.get(page).text).text
+    assert "You sign the verdict GO (harvest) for READY-1 , record" in Page(client.get(page).text).text
     assert "Approver Person (approver)" in Page(client.get(page).text).text
     answer = sign(demo, client, "READY-1")
     assert answer.status_code == 303
@@ -480,6 +480,24 @@ def test_a_signature_shows_name_time_zone_and_meaning(demo):
     assert "It has all its signatures." in text
     assert "signed" in card_of(client.get("/board").text, "READY-1")
     assert "not signed" not in card_of(client.get("/board").text, "READY-1")
+
+
+def test_who_signs_reads_the_verdict_of_the_record_not_only_the_boards_word(clients, shared):
+    text = Page(clients["approver"].get(f"/board/records/{shared.decided['SPOTS-3']}").text).text
+    assert "QUARANTINE" in text
+    assert "You sign the verdict HOLD REVIEW (quarantine) for SPOTS-3" in text
+
+
+def test_the_board_looks_the_same_on_postgresql(tmp_path, run, postgresql_url):
+    demo = Demo(tmp_path, *run, url=postgresql_url, is_made=True).fill()
+    client = demo.client("approver")
+    assert sign(demo, client, "READY-1").status_code == 303
+    html = client.get("/board").text
+    assert re.findall(r'<h2><a href="/board/vessels/([^"]+)"', html)[0] == "SPOTS-3"
+    assert card_of(html, "READY-1").startswith("GO signed")
+    for page in ("/vessels/READY-1", "/records", f"/records/{demo.decided['READY-1']}"):
+        assert client.get(f"/board{page}").status_code == 200
+    demo.service.store.close()
 
 
 def test_nothing_is_signed_with_a_wrong_password(demo):

@@ -89,7 +89,7 @@ def test_quarantine_names_what_is_critical_though_more_is_missing():
         others={Place("contamination", "vessel"): Reading("suspect")},
     )
     assert record["recommended_action"] == "quarantine"
-    assert digest_of(record, frozenset({"contamination"})).reason.startswith("Contamination: the pictures show suspect")
+    assert digest_of(record, frozenset({"contamination"})).reason.startswith("Signs of contamination: suspect")
     assert digest_of(record).reason.startswith("Confluency: not known"), "without the rule set, the record's own order"
 
 
