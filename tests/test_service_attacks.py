@@ -16,6 +16,7 @@ import uvicorn
 
 from msc_vision.service.app import create_app
 from msc_vision.service.limits import Refusal, RefusalLog
+from msc_vision.service.wire import bounded_http
 from service_cases import DRAFT, PASSWORD, RULES, a_service, write_run
 
 
@@ -452,8 +453,8 @@ def port(case):
         probe.bind(("127.0.0.1", 0))
         number = probe.getsockname()[1]
     config = uvicorn.Config(
-        create_app(case.service), host="127.0.0.1", port=number, http="h11", lifespan="off",
-        log_config=None, h11_max_incomplete_event_size=32_768,
+        create_app(case.service), host="127.0.0.1", port=number, http=bounded_http(32_768), lifespan="off",
+        log_config=None,
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -123,11 +123,13 @@ def _run(settings: "ServiceSettings", database: str | None, place: _Place) -> No
 
     from msc_vision.cli.database import open_store
     from msc_vision.service.app import build_service, create_app
+    from msc_vision.service.wire import bounded_http, collect_rarely
 
     store = open_store(database or settings.database)
     app = create_app(build_service(settings, store))
     say(f"Store: {store.name}. Purpose: {settings.purpose}. Runs: {settings.runs_folder}.")
     say(f"Board: {place.url}/board  API: {place.url}/v1  description: {place.url}/v1/openapi.json")
+    collect_rarely()
     uvicorn.run(
         app,
         host=place.host,
@@ -136,8 +138,7 @@ def _run(settings: "ServiceSettings", database: str | None, place: _Place) -> No
         ssl_keyfile=None if place.tls_key is None else str(place.tls_key),
         proxy_headers=settings.behind_proxy,
         forwarded_allow_ips=list(settings.proxy_addresses),
-        http="h11",  # it bounds the size of headers
-        h11_max_incomplete_event_size=settings.limits.header_bytes * 2,
+        http=bounded_http(2 * settings.limits.header_bytes),
         access_log=False,
         log_config=None,
         server_header=False,

@@ -153,14 +153,41 @@ def windows_of(rules: RuleSet) -> tuple[tuple[float, float], ...]:
 # --- more images -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Stack:
+    """The layers that pictures can reach: those with fields, those without, and how many fields a layer usually has."""
+
+    reachable: tuple[LayerSampling, ...]
+    seen: tuple[LayerSampling, ...]
+    unseen: tuple[LayerSampling, ...]
+    usual: int
+
+    @classmethod
+    def of(cls, layers: Sequence[LayerSampling]) -> "_Stack":
+        reachable = tuple(one for one in layers if one.state != "unobservable")
+        seen = tuple(one for one in reachable if one.n_fields > 0)
+        unseen = tuple(one for one in reachable if one.n_fields == 0)
+        return cls(reachable, seen, unseen, max((one.n_fields for one in seen), default=FEWEST_FIELDS))
+
+    def at(self, layer: int | None) -> "_Stack":
+        """Return the part of it that a criterion asks of: one layer, or all."""
+        if layer is None:
+            return self
+        reachable, seen, unseen = (
+            tuple(one for one in some if one.layer == layer) for some in (self.reachable, self.seen, self.unseen)
+        )
+        return _Stack(reachable, seen, unseen, self.usual)
+
+
 def _imaging(evidence: Evidence, rules: RuleSet, open_results: Sequence[Result]) -> Action | None:
     """Return how many more fields to take where, if pictures could settle all that is open; None if not."""
+    if any(one.metric is None or one.metric in _STATED for one in open_results):
+        return None  # a condition of every decision, or what somebody has to state: no picture changes it
     by_id = {one.id: one for one in rules.criteria}
+    stack = _Stack.of(evidence.sampling)
     wanted: dict[int, int] = {}
     for one in open_results:
-        if one.metric is None:
-            return None  # a condition of every decision: no picture changes it
-        found = _fields_for(evidence, one, by_id[one.id].probability)
+        found = _fields_for(evidence, one, by_id[one.id].probability, stack)
         if found is None:
             return None
         for layer, n in found.items():
@@ -182,54 +209,38 @@ _OF_PICTURES = (
 )
 
 
-def _fields_for(evidence: Evidence, one: Result, probability: float) -> dict[int, int] | None:
+def _fields_for(evidence: Evidence, one: Result, probability: float, whole: _Stack) -> dict[int, int] | None:
     """Return how many more fields each layer needs for one open criterion; None: pictures do not help."""
-    reachable = [layer for layer in evidence.sampling if layer.state != "unobservable"]
-    if not reachable or one.metric in _STATED:
-        return None
-    seen = [layer for layer in reachable if layer.n_fields > 0]
-    unseen = [layer for layer in reachable if layer.n_fields == 0]
-    usual = max((layer.n_fields for layer in seen), default=FEWEST_FIELDS)
+    stack = whole.at(one.layer)
     if one.metric == "scan_age_h":
-        return {layer.layer: layer.n_fields for layer in seen} or None
+        return {layer.layer: layer.n_fields for layer in whole.seen} or None
     if one.metric == "confluency_percent" and one.cause == "weak":
-        return _sharper(evidence, one, probability, seen, unseen, usual)
+        return _sharper(evidence, one, probability, stack)
     if one.metric in _OF_PICTURES or one.metric == "confluency_percent":
-        targets = [layer for layer in reachable if one.layer in (None, layer.layer)]
-        poor = [layer for layer in targets if layer.n_fields == 0] or targets
-        return {layer.layer: max(usual, FEWEST_FIELDS) for layer in poor} or None
+        poor = stack.unseen or stack.reachable
+        return {layer.layer: max(whole.usual, FEWEST_FIELDS) for layer in poor} or None
     if one.cause == "weak":
-        return {layer.layer: layer.n_fields for layer in seen if one.layer in (None, layer.layer)} or None
+        return {layer.layer: layer.n_fields for layer in stack.seen} or None
     return None
 
 
-def _sharper(
-    evidence: Evidence,
-    one: Result,
-    probability: float,
-    seen: Sequence[LayerSampling],
-    unseen: Sequence[LayerSampling],
-    usual: int,
-) -> dict[int, int] | None:
+def _sharper(evidence: Evidence, one: Result, probability: float, stack: _Stack) -> dict[int, int] | None:
     """Return the fields that would make a confluency sure enough if it stayed where it is."""
     reading = evidence.reading(Place("confluency_percent", "vessel" if one.layer is None else "layer", one.layer))
-    errors = [layer.method_error_points for layer in seen if layer.method_error_points is not None]
+    errors = [layer.method_error_points for layer in evidence.sampling if layer.method_error_points is not None]
     if reading.belief is None or not errors:
         return None
     method = max(errors) / 100
     needed = _largest_error(reading.belief, ends(one), probability)
     if needed is None or needed <= method:
         return None  # the method itself is not sure enough: no number of fields helps
+    if stack.unseen:
+        return {layer.layer: stack.usual for layer in stack.unseen}
     own_now = max(_error(reading.belief) ** 2 - method**2, 0.0)
-    if unseen and one.layer is None:
-        return {layer.layer: usual for layer in unseen}
-    targets = [layer for layer in seen if one.layer in (None, layer.layer)]
-    if not targets:
-        return {layer.layer: usual for layer in unseen if layer.layer == one.layer} or None
     factor = own_now / (needed**2 - method**2)
     if factor > MOST_FACTOR:
         return None
-    return {layer.layer: max(math.ceil(layer.n_fields * (factor - 1)), 1) for layer in targets}
+    return {layer.layer: max(math.ceil(layer.n_fields * (factor - 1)), 1) for layer in stack.seen} or None
 
 
 def _error(belief: Belief) -> float:
