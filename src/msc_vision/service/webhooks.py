@@ -49,7 +49,8 @@ def new_delivery(tx: Transaction, webhook_id: str, event: EventName, data: Mappi
 
 def announce(tx: Transaction, event: EventName, data: Mapping[str, Any]) -> int:
     """Queue an event for every webhook that asked for it, in the transaction of what it tells of; return how many."""
-    wanted = [row.webhook_id for row in tx.connection.execute(_ACTIVE) if event in json.loads(row.events)]
+    active = tx.rows_once(_ACTIVE, webhooks)
+    wanted: list[str] = [row.webhook_id for row in active if event in json.loads(row.events)]
     for webhook_id in wanted:
         new_delivery(tx, webhook_id, event, data)
     return len(wanted)

@@ -4,7 +4,7 @@ import gc
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-_YOUNG, _MIDDLE, _OLD = 10_000, 20, 20
+_YOUNG, _MIDDLE, _OLD = 3_000, 20, 50
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 

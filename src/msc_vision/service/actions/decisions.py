@@ -91,7 +91,7 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
     )
 
     def asked_for() -> tuple[Scan, RuleSet, Request]:
-        scan, standing = service.store.read(lambda connection: _scan_and_review(connection, asked))
+        scan, standing = service.store.look(lambda connection: _scan_and_review(connection, asked))
         return scan, service.rules.find(asked.rule_set).rules, replace(request, review=standing)
 
     def make_if_at_hand() -> Made | None:
@@ -268,7 +268,7 @@ class Document:
 async def get(service: Service, caller: Caller, decision_id: str) -> Document:
     """Return a decision."""
     service.require(caller, "read", "read decision")
-    found = await service.store.read_async(lambda connection: decision_document(connection, decision_id))
+    found = await service.store.look_async(lambda connection: decision_document(connection, decision_id))
     if found is None:
         raise not_there("decision", decision_id)
     text, superseded_by, last = found

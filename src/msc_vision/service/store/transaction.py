@@ -78,6 +78,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._unwritten: list[dict[str, Any]] = []  # entries of several commands are sent together: fewer round trips
+        self._known: dict[tuple[str, int], Sequence[Row[Any]]] = {}
         self.head = read_head(connection)
 
     @property
@@ -107,6 +108,7 @@ class Transaction:
         self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT command")
         self._connection.exec_driver_sql("RELEASE SAVEPOINT command")
         self.head, self._unwritten = mark.head, list(mark.unwritten)
+        self._known.clear()
 
     def insert(
         self, table: Table, row: Mapping[str, Any], *, who: str, what: str, why: str | None = None, detail: Any = None
@@ -123,6 +125,7 @@ class Transaction:
             row = {**row, "seq": self.head.seq + 1}
         stored = stored_row(table, row)
         self._connection.execute(_insertion(table), stored)
+        self._forget(table)
         self._append(table.name, row_id(table, stored), row_sha256(stored), (who, what, why, detail))
         return stored
 
@@ -153,6 +156,7 @@ class Transaction:
             raise InvalidArgumentError(f"{table.name}.{fixed[0]} names the row and never changes.")
         stored = stored_row(table, {**self.row(table, key), **changes})
         self._connection.execute(update(table).where(_matches(table, key)), stored)
+        self._forget(table)
         self._append(table.name, row_id(table, stored), row_sha256(stored), (who, what, why, detail))
         return stored
 
@@ -193,6 +197,16 @@ class Transaction:
             raise NotFoundError(f"{table.name} has no row {key!r}.")
         return found
 
+    def rows_once(self, query: Select[Any], table: Table) -> Sequence[Row[Any]]:
+        """Return what a query on one table finds, asked once for all commands of the transaction.
+
+        It is asked again when a command changed the table, or was undone.
+        """
+        key = (table.name, id(query))
+        if key not in self._known:
+            self._known[key] = self.rows(query)
+        return self._known[key]
+
     def rows(self, query: Select[T]) -> Sequence[Row[T]]:
         """Return what a query finds."""
         return self.connection.execute(query).all()
@@ -209,6 +223,10 @@ class Transaction:
         if not isinstance(table, Table) or table in PROTECTED or table is audit:
             raise InvalidArgumentError("Only unprotected tables are written without an entry; use insert or update.")
         return int(self._connection.execute(statement).rowcount)
+
+    def _forget(self, table: Table) -> None:
+        for key in [one for one in self._known if one[0] == table.name]:
+            del self._known[key]
 
     def _append(
         self, target: str | None, target_id: str | None, row_hash: str | None, said: tuple[str, str, str | None, Any]
