@@ -93,9 +93,9 @@ class EvidenceCache:
             with self._lock:
                 self._reading.pop(key, None)
 
-    def has(self, key: EvidenceKey) -> bool:
-        """Tell whether evidence is at hand, so that `get` reads no file but its size and time."""
-        return self._fresh(key) is not None
+    def at_hand(self, key: EvidenceKey) -> Evidence | None:
+        """Return evidence that was read before and still holds; None if files would have to be read."""
+        return self._fresh(key)
 
     def _fresh(self, key: EvidenceKey) -> Evidence | None:
         with self._lock:

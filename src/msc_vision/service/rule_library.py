@@ -39,6 +39,12 @@ class Known:
         return f"{self.rules.id}@{self.rules.version}"
 
 
+def _named(known: Sequence[Known], name: str) -> Known | None:
+    """Return the rule set called ``id`` or ``id@version``."""
+    wanted, _, version = name.partition("@")
+    return next((one for one in known if one.rules.id == wanted and version in ("", one.rules.version)), None)
+
+
 class RuleLibrary:
     """Finds rule sets by name; files and store are looked at again after two seconds.
 
@@ -82,12 +88,18 @@ class RuleLibrary:
         ProblemError
             ``not-found``: there is none.
         """
-        wanted, _, version = name.partition("@")
-        for one in self.all():
-            if one.rules.id == wanted and version in ("", one.rules.version):
-                return one
+        found = _named(self.all(), name)
+        if found is not None:
+            return found
         there = ", ".join(dict.fromkeys(one.rules.id for one in self.all())) or "none"
         raise ProblemError("not-found", f"No rule set is called {name!r}; there are {there}.")
+
+    def at_hand(self, name: str) -> RuleSet | None:
+        """Return a rule set without asking the store or the disk; None if they have to be asked."""
+        with self._lock:
+            at, known = self._seen
+        found = _named(known, name) if time.monotonic() - at < FRESH_S else None
+        return None if found is None else found.rules
 
     def by_sha256(self, sha256: str) -> RuleSet:
         """Return the rule set that a decision was made with.

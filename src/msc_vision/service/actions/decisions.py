@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from msc_vision.decision.explain import explain
 from msc_vision.decision.judgement import Request, Review, utc
 from msc_vision.decision.record import record_text, sealed_record
 from msc_vision.decision.rules import RuleSet
+from msc_vision.errors import MscVisionError
 from msc_vision.service.actions.reading import PageAsk, not_there
 from msc_vision.service.context import Caller, Service
 from msc_vision.service.cursors import Page, page_of, read_cursor
@@ -34,12 +36,13 @@ from msc_vision.service.queries import (
 )
 from msc_vision.service.rule_library import remember_rules
 from msc_vision.service.schemas import DecisionAsk
-from msc_vision.service.store import Transaction, text_sha256
+from msc_vision.service.store import StoreUnavailableError, Transaction, text_sha256
 from msc_vision.service.store.tables import decisions
 from msc_vision.service.views import decision_view
 from msc_vision.service.webhooks import announce
 
 MOST_EARLIER_RUNS = 12
+MOST_READINGS = 5
 ASK = "ask for decision"
 T = TypeVar("T")
 
@@ -90,25 +93,51 @@ async def ask(service: Service, caller: Caller, asked: DecisionAsk, once: Once |
         supersedes=asked.supersedes,
     )
 
-    def asked_for() -> tuple[Scan, RuleSet, Request]:
-        scan, standing = service.store.look(lambda connection: _scan_and_review(connection, asked))
-        return scan, service.rules.find(asked.rule_set).rules, replace(request, review=standing)
+    loop = asyncio.get_running_loop()
+    rules = service.rules.at_hand(asked.rule_set)
+    if rules is None:
+        rules = (await loop.run_in_executor(service.judges, service.rules.find, asked.rule_set)).rules
+    for _ in range(MOST_READINGS):
+        made: list[Made] = []
 
-    def make_if_at_hand() -> Made | None:
-        scan, rules, full = asked_for()
-        return make_record(service, scan, rules, full) if service.evidence.has(_key_of(scan, rules)) else None
+        def judge(tx: Transaction, rules: RuleSet = rules, made: list[Made] = made) -> Answer:
+            made[:] = [_made_at_hand(service, tx, asked, rules, request)]
+            return store_decision(tx, made[0], caller.who)
 
-    # a run that is read for the first time takes a while: decisions on others do not wait for it
-    made = await asyncio.get_running_loop().run_in_executor(service.judges, make_if_at_hand)
-    if made is None:
-        made = await in_worker(service, lambda: make_record(service, *asked_for()))
-    return await _kept(service, caller, once, made)
+        try:
+            answer = await write_once(service, caller, once, judge)
+        except _NotAtHandError as err:
+            # a run that is read for the first time takes a while: decisions on others do not wait for it
+            await in_worker(service, partial(service.evidence.get, err.key))
+            continue
+        if made:
+            count(service, made[0], answer)
+        return answer
+    raise StoreUnavailableError(f"The run of vessel {asked.vessel_id!r} changes while it is read. Try again shortly.")
 
 
-async def _kept(service: Service, caller: Caller, once: Once | None, made: Made) -> Answer:
-    answer = await write_once(service, caller, once, lambda tx: store_decision(tx, made, caller.who))
-    count(service, made, answer)
-    return answer
+class _NotAtHandError(MscVisionError):
+    """The evidence that is asked for has to be read first."""
+
+    def __init__(self, key: EvidenceKey) -> None:
+        super().__init__(f"{key.run} is not read yet.")
+        self.key = key
+
+
+def _made_at_hand(service: Service, tx: Transaction, asked: DecisionAsk, rules: RuleSet, request: Request) -> Made:
+    """Judge within the transaction that stores the record, so that no review and no newer run comes in between.
+
+    Raises
+    ------
+    _NotAtHandError
+        If files would have to be read for it: others wait for the transaction.
+    """
+    scan, standing = _scan_and_review(tx.connection, asked)
+    key = _key_of(scan, rules)
+    evidence = service.evidence.at_hand(key)
+    if evidence is None:
+        raise _NotAtHandError(key)
+    return _made(service, evidence, rules, replace(request, review=standing))
 
 
 def _scan_and_review(connection: Connection, asked: DecisionAsk) -> tuple[Scan, Review | None]:
@@ -163,7 +192,11 @@ def _key_of(scan: Scan, rules: RuleSet) -> EvidenceKey:
 
 def make_record(service: Service, scan: Scan, rules: RuleSet, request: Request) -> Made:
     """Judge and write the record, without storing it."""
-    made = sealed_record(evidence_of(service, scan, rules), rules, request)
+    return _made(service, evidence_of(service, scan, rules), rules, request)
+
+
+def _made(service: Service, evidence: Evidence, rules: RuleSet, request: Request) -> Made:
+    made = sealed_record(evidence, rules, request)
     sha256 = made.record["provenance"]["rule_set"]["sha256"]
     return Made(made.record, made.text, rules, service.rules.is_stored(sha256))
 
