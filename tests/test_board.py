@@ -714,7 +714,7 @@ def test_zones_are_named():
     ("action", "said"),
     [
         ("harvest", "Harvest"),
-        ("image 9 more fields on each of layers 3", "Image 9 more fields on layer 3"),
+        ("image 9 more fields on layer 3", "Image 9 more fields on layer 3"),
         ("image 9 more fields on each of layers 1-4, 7", "Image 9 more fields on each of layers 1-4, 7"),
         ("wait until 2026-11-23T08:00:00Z", "Wait until 23 Nov 2026, 08:00 UTC"),
     ],

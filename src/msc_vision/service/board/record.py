@@ -21,7 +21,6 @@ from msc_vision.service.board.words import (
     exact,
     passage_words,
     plain_action,
-    plain_layers,
     who_is,
 )
 from msc_vision.service.context import Service
@@ -112,7 +111,7 @@ def read_record(service: Service, viewer: Viewer, decision_id: str) -> RecordVie
         action=plain_action(record["recommended_action"]),
         summary=found.summary,
         reasons=found.reasons,
-        changes=tuple(map(plain_layers, found.changes)),
+        changes=found.changes,
         criteria=criterion_rows(record),
         doubts=doubts_of(record),
         is_trial=digest.is_trial,

@@ -20,7 +20,7 @@ from msc_vision.service.board.digests import Digest, critical_of, digest_of
 from msc_vision.service.board.ladder import Ladder, ladder_of, window_of
 from msc_vision.service.board.overview import Standing, stand
 from msc_vision.service.board.pictures import Choice, Gallery, driving_fields
-from msc_vision.service.board.words import STATES, age, clock, exact, passage_words, plain_action, plain_layers, who_is
+from msc_vision.service.board.words import STATES, age, clock, exact, passage_words, plain_action, who_is
 from msc_vision.service.context import Service
 from msc_vision.service.evidence_cache import evidence_stamp
 from msc_vision.service.queries import current_decisions, decision_row, find, timeline_rows, vessel_rows
@@ -110,7 +110,7 @@ class VesselPages:
             decision=decision,
             record=record,
             reasons=() if explained is None else explained.reasons,
-            changes=() if explained is None else tuple(map(plain_layers, explained.changes)),
+            changes=() if explained is None else explained.changes,
             good_until="" if digest is None or digest.good_until is None else clock(digest.good_until),
             criteria=() if record is None else criterion_rows(record),
             run=self._run(service, row, record),

@@ -71,8 +71,7 @@ def known_sentence(reason: str) -> str:
 def plain_action(text: str) -> str:
     """Return a recommended action as a person says it; times with their zone."""
     found = re.fullmatch(r"wait until (\S+)", text)
-    words = f"Wait until {clock(found[1])}" if found else text[:1].upper() + text[1:]
-    return plain_layers(words).replace("on each of layer ", "on layer ")
+    return f"Wait until {clock(found[1])}" if found else text[:1].upper() + text[1:]
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -129,11 +128,6 @@ def age(text: str | None, now: datetime) -> str:
 def passage_words(batch: str | None, passage: int | None) -> str:
     """Return the passage behind a batch that does not name it already."""
     return "" if passage is None or f"passage {passage}" in (batch or "") else f" · passage {passage}"
-
-
-def plain_layers(text: str) -> str:
-    """Return a text in which one layer is one."""
-    return re.sub(r"\blayers (\d+)(?=[:;.]|$)", r"layer \1", text)
 
 
 def percent(value: float | None) -> str:
