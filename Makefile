@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := src tests benchmarks sample_data
+SOURCES := src tests benchmarks sample_data napari_plugin
 DEMO := demo_run
 
 .DEFAULT_GOAL := help
