@@ -1,9 +1,9 @@
 """Long work in threads of its own, its answers in the event loop of Qt.
 
 One thread a lane keeps the order of its jobs without locks; a queued signal brings each answer to the main thread, so
-that it is handled between two events and never within one. Five runs of ``benchmarks/napari_work.py``, others at work on
-the machine: a trivial job is back after 0.03 to 0.08 ms and costs the main thread 10 µs to hand over; with the
-``thread_worker`` of napari, 0.11 to 0.25 ms and 80 to 260 µs.
+that it is handled between two events and never within one. Over five runs of ``benchmarks/napari_work.py``, with others
+at work on the machine, a trivial job was back after 0.03 to 0.09 ms and cost the main thread 10 µs to hand over; with
+the ``thread_worker`` of napari it was 0.11 to 0.25 ms and 80 to 260 µs.
 """
 
 import logging
