@@ -23,7 +23,7 @@ def flask_with_empty_field(vessel="FLASK"):
 
 
 def stack_with_empty_field():
-    """Return nine fields on layers 1, 3 and 6 of a HYPERStack 12 at about 80 %; the first of layer 3 is nearly empty."""
+    """Return nine fields on layers 1, 3 and 6 of a stack at about 80 %; the first of layer 3 is nearly empty."""
     found = []
     for layer in (1, 3, 6):
         percents = around(80.0, seed=layer)
@@ -47,7 +47,7 @@ def reject(run, who, key, code="debris", reason="a hair over the field"):
     return say(run, who, "rejected", key, code, reason)
 
 
-def paint(run, who, key, rows=slice(0, 50), value=True):
+def paint(run, who, key, rows=slice(90, 100), value=True):
     """Let somebody paint cover over some rows of a field, and return the event."""
     masks = run.masks(key)
     after = masks.copy()

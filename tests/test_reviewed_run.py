@@ -85,21 +85,22 @@ def full_figures(fields):
     return vessels, batches, with_intervals(found, fields.values(), CATALOGUE, SAMPLING)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.data())
 def test_figures_kept_at_hand_are_those_of_doing_everything_again(data):
     made = [
         *flask_with_empty_field("A"),
         *flask_with_empty_field("B"),
-        *(one for layer in (1, 6, 12) for one in spread_layer(layer, around(70.0, seed=layer))),
+        *(one for layer in (1, 6, 12) for one in spread_layer(layer, around(70.0 + layer, seed=layer))),
     ]
     fields = {one.score.key: one for one in made}
     keeper = FigureKeeper(fields, FigureSettings(CATALOGUE, "standard", SAMPLING, "recipe", Yardsticks()))
     signs = ("suspect", "no visual sign", "not assessable", None)
-    for _ in range(data.draw(st.integers(1, 5))):
+    originals = dict(fields)
+    for _ in range(data.draw(st.integers(1, 3))):
         key = data.draw(st.sampled_from(sorted(fields)))
         score = replace(
-            fields[key].score,
+            originals[key].score,
             confluency_percent=data.draw(st.floats(0, 100)),
             contamination=data.draw(st.sampled_from(signs)),
             findings={"aggregates_per_cm2": data.draw(st.floats(0, 50))},
@@ -245,7 +246,7 @@ def test_other_findings_change_no_figure(run):
 
 def test_painting_over_half_a_field_raises_its_cover_at_once(run):
     key = first_key(run, layer=3)
-    event = paint(run, ANNA, key)
+    event = paint(run, ANNA, key, rows=slice(0, 50))
     assert run.figures().fields[key].score.confluency_percent == pytest.approx(50.0, abs=1.0)
     assert run.masks(key).foreground[:50].all()
     assert event.after["tool"] == "paint"
@@ -255,7 +256,7 @@ def test_painting_over_half_a_field_raises_its_cover_at_once(run):
 def test_corrections_are_there_when_the_run_is_opened_again(run, out):
     key = first_key(run, layer=3)
     paint(run, ANNA, key)
-    paint(run, BEN, key, rows=slice(90, 100))
+    paint(run, BEN, key, rows=slice(50, 60))
     again = opened(out)
     assert again.masks(key).equals(run.masks(key))
     assert again.figures() == run.figures()
@@ -303,7 +304,7 @@ def test_masks_that_somebody_else_corrected_meanwhile_are_not_said_to_be_measure
     key = first_key(run)
     paint(run, ANNA, key)
     stale = run.masks(key)
-    paint(run, BEN, key, rows=slice(60, 70))
+    paint(run, BEN, key, rows=slice(60, 70), value=False)
     assert run.keep_measured(key, stale, run.base_score(key), np.zeros(0, OBJECT_COLUMNS), ANNA) is None
     assert unmeasured(run) == [key]
 
@@ -338,7 +339,7 @@ def test_tables_of_objects_have_the_same_bytes_for_the_same_objects():
 def test_quick_figures_of_masks_nobody_edited_are_those_of_the_run(run):
     for key, one in run.original.fields.items():
         quick = quick_score(one.score, run.original_masks(key))
-        assert quick.confluency_percent == one.score.confluency_percent
+        assert quick.confluency_percent == pytest.approx(one.score.confluency_percent, abs=1e-9)
         assert quick.judgeable_percent == one.score.judgeable_percent
 
 
@@ -421,7 +422,7 @@ def test_an_event_of_another_run_is_left_out_and_told(run, out, tmp_path):
 def test_a_run_of_a_newer_version_says_what_to_do(out):
     content = json.loads((out / "vessels.json").read_text()) | {"schema_version": 99}
     (out / "vessels.json").write_text(json.dumps(content))
-    with pytest.raises(InvalidDataError, match="written by a newer msc-vision .schema 99.*update"):
+    with pytest.raises(InvalidDataError, match=r"written by a newer msc-vision \(schema 99.*update"):
         opened(out)
 
 
