@@ -71,7 +71,7 @@ def finished_run(tmp_path_factory):
 
 
 @pytest.fixture
-def run(finished_run, tmp_path):
+def small_run(finished_run, tmp_path):
     """A copy of it that may be reviewed."""
     return shutil.copytree(finished_run, tmp_path / "run")
 

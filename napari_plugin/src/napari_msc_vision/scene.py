@@ -86,6 +86,11 @@ class Scene:
             raise RuntimeError("The viewer is closed.")
         return viewer
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the field that is open is shown with its picture, or it is known that there is none."""
+        return self.key is not None and self.key == self.session.current and self._loading is None
+
     # --- what docks ask for ------------------------------------------------------------------------------------------
 
     def masks(self, *painted: str) -> FieldMasks:
