@@ -1,17 +1,8 @@
-"""What the tests of the plugin rely on: settings of their own, a small finished run, and a viewer that closes cleanly."""
+"""What the tests of the plugin rely on: settings of their own, a small finished run, a viewer that closes cleanly."""
 
 import os
 import shutil
 import sys
-import tempfile
-from pathlib import Path
-
-_OWN = Path(tempfile.mkdtemp(prefix="msc-vision-napari-"))
-# Before napari is imported: nothing of the person who runs the tests is read or changed.
-for _name, _folder in (("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache"), ("XDG_DATA_HOME", "data")):
-    os.environ[_name] = str(_OWN / _folder)
-os.environ["NAPARI_CONFIG"] = str(_OWN / "settings.yaml")
-os.environ.setdefault("QT_API", "pyside6")
 
 import numpy as np
 import pytest
@@ -23,6 +14,7 @@ from msc_vision.batch.run import run_folder
 from msc_vision.synth import render_vessel
 from msc_vision.synth.recipe import load_recipe
 from msc_vision.vessels import load_catalogue
+from own_settings import OWN
 
 settings.register_profile("steady", deadline=None, print_blob=True)
 settings.load_profile("steady")
@@ -49,7 +41,7 @@ odd_fields:
 
 def pytest_sessionfinish():
     """Leave nothing behind."""
-    shutil.rmtree(_OWN, ignore_errors=True)
+    shutil.rmtree(OWN, ignore_errors=True)
 
 
 def make_run(folder, recipe_text=RECIPE, pipeline="contrast"):
