@@ -454,7 +454,12 @@ class ReviewSession:
         """
         found = [read_decision(path) for path in saved_decisions(self.run.folder)]
         mine = [one for one in found if one["context"]["vessel_id"] == vessel_id]
-        return sorted(mine, key=lambda one: str(one["created_at"]), reverse=True)
+        earlier = {one["decision_id"]: one["supersedes"] for one in mine}
+
+        def n_before(decision_id: str | None) -> int:
+            return 0 if decision_id not in earlier else 1 + n_before(earlier[decision_id])
+
+        return sorted(mine, key=lambda one: (str(one["created_at"]), n_before(one["decision_id"])), reverse=True)
 
     def sign(self, decision_id: str, record_sha256: str, meaning: str) -> None:
         """Sign a record, as the person that the operating system says is logged in.
