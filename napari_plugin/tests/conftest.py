@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from hypothesis import settings
+from own_settings import OWN
 
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
@@ -14,7 +15,6 @@ from msc_vision.batch.run import run_folder
 from msc_vision.synth import render_vessel
 from msc_vision.synth.recipe import load_recipe
 from msc_vision.vessels import load_catalogue
-from own_settings import OWN
 
 settings.register_profile("steady", deadline=None, print_blob=True)
 settings.load_profile("steady")

@@ -1,4 +1,4 @@
-"""Folders of the tests' own, so that nothing of the person who runs them is read or changed. Import it before napari."""
+"""Folders of the tests themselves: nothing of the person who runs them is read or changed. Import it before napari."""
 
 import os
 import tempfile
