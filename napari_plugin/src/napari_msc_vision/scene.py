@@ -92,11 +92,6 @@ class Scene:
         """Whether the field that is open is shown with its picture, or it is known that there is none."""
         return self.key is not None and self.key == self.session.current and not self._is_reading
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether everything there is to show of the open field is shown."""
-        return self.key is not None and self.key == self.session.current and self._loading is None
-
     # --- what docks ask for ------------------------------------------------------------------------------------------
 
     def masks(self, *painted: str) -> FieldMasks:
