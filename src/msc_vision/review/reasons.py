@@ -1,0 +1,102 @@
+"""Why somebody says what they say of a field or a vessel: codes that can be counted, each with its words.
+
+A list is closed so that reasons can be counted; what does not fit goes under ``other``, with a text that says it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from msc_vision.errors import InvalidArgumentError
+from msc_vision.review.events import NEED_REASON, Action
+
+OTHER = "other"
+
+Occasion = Literal["field", "opened again", "finding", "vessel"]
+"""What a reason is given for: a field that is not used or is imaged again; one that is opened again; a place that shows
+no such thing; an answer about a whole vessel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason that can be counted: ``code`` stands in the event, ``words`` on the screen."""
+
+    code: str
+    words: str
+    occasions: frozenset[Occasion]
+
+
+def _reason(code: str, words: str, *occasions: Occasion) -> Reason:
+    return Reason(code, words, frozenset(occasions))
+
+
+REASONS: tuple[Reason, ...] = (
+    _reason("out-of-focus", "Out of focus", "field"),
+    _reason("exposure", "Too dark or too bright", "field"),
+    _reason("uneven-light", "Uneven light or meniscus", "field"),
+    _reason("debris", "Debris, dirt or dust", "field", "finding", "vessel"),
+    _reason("bubbles", "Bubbles or droplets", "field", "finding", "vessel"),
+    _reason("scratch", "Scratch, wall or mark on the plastic", "field", "finding"),
+    _reason("wrong-place", "Wrong layer, place or vessel", "field", "vessel"),
+    _reason("moved", "Blurred by movement", "field"),
+    _reason("masks-wrong", "The masks cannot be corrected here", "field"),
+    _reason("not-representative", "Does not stand for its layer", "field", "vessel"),
+    _reason("contamination", "Looks contaminated", "field", "vessel"),
+    _reason("detaching", "Cells come off", "field", "vessel"),
+    _reason("shape", "Cells have an unusual shape", "field", "vessel"),
+    _reason("cells-not-signs", "These are cells or parts of cells", "finding", "vessel"),
+    _reason("looked-again", "Looked at again, also at the microscope", "opened again", "finding", "vessel"),
+    _reason("mistake", "Said by mistake", "opened again"),
+    _reason("new-image", "There is a newer picture", "opened again", "vessel"),
+    _reason("second-opinion", "A second person should look", "opened again", "vessel"),
+    _reason("outside-knowledge", "Known from elsewhere (counter, laboratory, process)", "vessel"),
+    _reason(OTHER, "Something else (say what)", "field", "opened again", "finding", "vessel"),
+)
+
+_BY_CODE: Mapping[str, Reason] = {one.code: one for one in REASONS}
+_OCCASIONS: Mapping[Action, Occasion] = {
+    "rejected": "field",
+    "re-image": "field",
+    "reopened": "opened again",
+    "finding-dismissed": "finding",
+    "settled": "vessel",
+    "held": "vessel",
+    "vessel-rejected": "vessel",
+}
+
+Meaning = Literal["review", "approval", "responsibility", "authorship"]
+MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
+"""What a signature may mean: the examples of 21 CFR 11.50(a)(3)."""
+
+
+def reasons_for(action: Action) -> tuple[Reason, ...]:
+    """Return the reasons that may be chosen for an action; none where it needs none."""
+    occasion = _OCCASIONS.get(action)
+    return tuple(one for one in REASONS if occasion in one.occasions)
+
+
+def reason_words(code: str | None) -> str:
+    """Return the words of a code; one that this version does not know stands for itself."""
+    if code is None:
+        return ""
+    known = _BY_CODE.get(code)
+    return code if known is None else known.words
+
+
+def check_reason(action: Action, code: str | None, text: str) -> None:
+    """Refuse a reason that does not say enough.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an action that needs a reason has no code, a code that is not for it, or ``other`` without a text.
+    """
+    if action not in NEED_REASON:
+        return
+    if not code:
+        raise InvalidArgumentError(f"'{action}' needs a reason: choose one from the list.")
+    allowed = [one.code for one in reasons_for(action)]
+    if code not in allowed:
+        raise InvalidArgumentError(f"{code!r} is no reason for '{action}'; there are {', '.join(allowed)}.")
+    if code == OTHER and not text.strip():
+        raise InvalidArgumentError("Say in a few words what it is: 'something else' alone tells nobody why.")
