@@ -7,8 +7,7 @@ import pytest
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.review.events import ACTIONS, NEED_REASON
-from msc_vision.review.reasons import MEANINGS, OTHER, REASONS, check_reason, reason_words, reasons_for
-from msc_vision.service.access import AccessSettings
+from msc_vision.review.reasons import OTHER, REASONS, check_reason, reason_words, reasons_for
 from msc_vision.service.schemas import Slug
 
 
@@ -49,7 +48,3 @@ def test_a_reason_that_fits_is_taken_and_none_is_asked_for_where_none_is_needed(
 def test_words_of_a_code():
     assert reason_words("debris") == "Debris, dirt or dust"
     assert (reason_words("site-own-code"), reason_words(None)) == ("site-own-code", "")
-
-
-def test_a_signature_means_the_same_with_and_without_the_service():
-    assert AccessSettings().meanings == MEANINGS

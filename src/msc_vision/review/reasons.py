@@ -5,7 +5,7 @@ A list is closed so that reasons can be counted; what does not fit goes under ``
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.review.events import NEED_REASON, Action
@@ -63,10 +63,6 @@ _OCCASIONS: Mapping[Action, Occasion] = {
     "held": "vessel",
     "vessel-rejected": "vessel",
 }
-
-Meaning = Literal["review", "approval", "responsibility", "authorship"]
-MEANINGS: tuple[Meaning, ...] = get_args(Meaning)
-"""What a signature may mean: the examples of 21 CFR 11.50(a)(3)."""
 
 
 def reasons_for(action: Action) -> tuple[Reason, ...]:

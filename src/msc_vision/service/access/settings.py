@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from msc_vision.review.reasons import MEANINGS
+from msc_vision.decision.record import MEANINGS
 
 
 class HashingSettings(BaseModel):
