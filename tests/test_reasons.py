@@ -46,5 +46,5 @@ def test_a_reason_that_fits_is_taken_and_none_is_asked_for_where_none_is_needed(
 
 
 def test_words_of_a_code():
-    assert reason_words("debris") == "Debris, dirt or dust"
+    assert reason_words("debris") == "debris, not cells"
     assert (reason_words("site-own-code"), reason_words(None)) == ("site-own-code", "")

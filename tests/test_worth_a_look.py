@@ -133,7 +133,7 @@ def test_a_field_that_was_opened_again_is_no_longer_judged():
     rejected = said("HS-A-1-f0", "rejected")
     again = said("HS-A-1-f0", "reopened", follows=rejected.event_id, minute=5)
     assert order(PLAIN, [rejected, again], {"HS-A": GO}) == order(PLAIN, (), {"HS-A": GO})
-    assert order(PLAIN, [rejected], {"HS-A": GO})[-1].sentence == "maria rejected it: Debris, dirt or dust."
+    assert order(PLAIN, [rejected], {"HS-A": GO})[-1].sentence == "maria rejected it: debris, not cells."
 
 
 def test_three_fields_of_a_layer_are_too_few_to_call_one_of_them_odd():

@@ -31,26 +31,29 @@ def _reason(code: str, words: str, *occasions: Occasion) -> Reason:
 
 
 REASONS: tuple[Reason, ...] = (
-    _reason("out-of-focus", "Out of focus", "field"),
-    _reason("exposure", "Too dark or too bright", "field"),
-    _reason("uneven-light", "Uneven light or meniscus", "field"),
-    _reason("debris", "Debris, dirt or dust", "field", "finding", "vessel"),
-    _reason("bubbles", "Bubbles or droplets", "field", "finding", "vessel"),
-    _reason("scratch", "Scratch, wall or mark on the plastic", "field", "finding"),
-    _reason("wrong-place", "Wrong layer, place or vessel", "field", "vessel"),
-    _reason("moved", "Blurred by movement", "field"),
-    _reason("masks-wrong", "The masks cannot be corrected here", "field"),
-    _reason("not-representative", "Does not stand for its layer", "field", "vessel"),
-    _reason("contamination", "Looks contaminated", "field", "vessel"),
-    _reason("detaching", "Cells come off", "field", "vessel"),
-    _reason("shape", "Cells have an unusual shape", "field", "vessel"),
-    _reason("cells-not-signs", "These are cells or parts of cells", "finding", "vessel"),
-    _reason("looked-again", "Looked at again, also at the microscope", "opened again", "finding", "vessel"),
-    _reason("mistake", "Said by mistake", "opened again"),
-    _reason("new-image", "There is a newer picture", "opened again", "vessel"),
-    _reason("second-opinion", "A second person should look", "opened again", "vessel"),
-    _reason("outside-knowledge", "Known from elsewhere (counter, laboratory, process)", "vessel"),
-    _reason(OTHER, "Something else (say what)", "field", "opened again", "finding", "vessel"),
+    _reason("out-of-focus", "out of focus", "field"),
+    _reason("exposure", "too dark or too bright", "field"),
+    _reason("uneven-light", "uneven light or meniscus", "field"),
+    _reason("optics", "focus, light or meniscus", "vessel"),
+    _reason("moved", "blurred by movement", "field"),
+    _reason("debris", "debris, not cells", "field", "finding", "vessel"),
+    _reason("bubbles", "bubbles or droplets", "field", "finding"),
+    _reason("scratch", "scratch, wall or mark on the plastic", "field", "finding"),
+    _reason("cells-not-signs", "these are cells or parts of cells", "finding"),
+    _reason("masks-wrong", "the masks cannot be put right by hand", "field"),
+    _reason("not-representative", "does not stand for its layer", "field"),
+    _reason("detaching", "cells come off", "field"),
+    _reason("cells-look-usual", "cells look as usual", "vessel"),
+    _reason("cells-look-unusual", "cells look unusual", "field", "vessel"),
+    _reason("contamination-suspected", "contamination suspected", "field", "vessel"),
+    _reason("wrong-place", "wrong layer, place or vessel", "field"),
+    _reason("wrong-vessel-or-data", "wrong vessel or data", "vessel"),
+    _reason("process", "reason of the process", "vessel"),
+    _reason("looked-again", "looked at again", "opened again", "finding"),
+    _reason("mistake", "said by mistake", "opened again"),
+    _reason("new-image", "there is a newer picture", "opened again"),
+    _reason("second-opinion", "a second person should look", "opened again"),
+    _reason(OTHER, "other: say below", "field", "opened again", "finding", "vessel"),
 )
 
 _BY_CODE: Mapping[str, Reason] = {one.code: one for one in REASONS}
@@ -95,4 +98,4 @@ def check_reason(action: Action, code: str | None, text: str) -> None:
     if code not in allowed:
         raise InvalidArgumentError(f"{code!r} is no reason for '{action}'; there are {', '.join(allowed)}.")
     if code == OTHER and not text.strip():
-        raise InvalidArgumentError("Say in a few words what it is: 'something else' alone tells nobody why.")
+        raise InvalidArgumentError("Say in a few words what it is: 'other' alone tells nobody why.")
