@@ -5,7 +5,7 @@ bare ``ViewerModel``; no Qt here.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -160,7 +160,9 @@ TOOLS: tuple[Tool, ...] = (
         NOT_JUDGEABLE,
         "erase",
     ),
-    Tool("aggregate", "Aggregate", "G", KeyCode.KeyG, "Draw around a cluster of several layers.", "outline", AGGREGATES),
+    Tool(
+        "aggregate", "Aggregate", "G", KeyCode.KeyG, "Draw around a cluster of several layers.", "outline", AGGREGATES
+    ),
     Tool(
         "delete aggregate",
         "Delete aggregate",
@@ -299,6 +301,7 @@ class Strokes:
         layer, before = event.source, self.session.masks
         if before is None or self.scene.key != self.session.current:
             return
+        _write(layer, event.value)
         painted = self.scene.masks(layer.name)
         after = settled(before, painted)
         tool = _painting(layer)
@@ -381,9 +384,9 @@ class Strokes:
 
     def _finish_box(self, points: list[tuple[float, float]]) -> None:
         image_shape, factor = self.scene.placement.image_shape, self.scene.placement.factor
-        corners = (np.array(points) + 0.5) * factor - 0.5
-        y0, y1, x0, x1 = convert.box_of(corners)
-        box = max(y0, 0), min(y1, image_shape[0]), max(x0, 0), min(x1, image_shape[1])
+        corners = np.rint((np.array(points) + 0.5) * factor - 0.5).astype(int)
+        (y0, x0), (y1, x1) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        box = max(y0, 0), min(y1 + 1, image_shape[0]), max(x0, 0), min(x1 + 1, image_shape[1])
         if box[1] - box[0] < _SMALLEST_BOX_PX or box[3] - box[2] < _SMALLEST_BOX_PX:
             self._failed(MscVisionError("The rectangle is too small: draw it around what was found."))
             return
@@ -495,6 +498,17 @@ def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:
         deed()
 
     return pressed
+
+
+def _write(layer: Labels, atoms: Sequence[Any]) -> None:
+    """Put what was painted into the layer: napari tells of what its bucket fills just before it is there."""
+    for atom in atoms:
+        if isinstance(atom, tuple):
+            indices, _, values = atom
+            layer.data[indices] = values
+            continue
+        region = layer.data[atom.slice_key]
+        region[... if atom.mask is None else atom.mask] = atom.new_value
 
 
 def _painting(layer: Labels) -> ToolName:
