@@ -85,17 +85,18 @@ def compare_annotations(first: Annotation, second: Annotation) -> Agreement:
     pairs = matched_cells(*cells, MATCHED_FROM)
     numbers = [np.unique(one[one > 0]) for one in cells]
     matched = [{pair[side] for pair in pairs} for side in (0, 1)]
-    only = [tuple(int(n) for n in numbers[side] if int(n) not in matched[side]) for side in (0, 1)]
+    only_first, only_second = (tuple(int(n) for n in numbers[side] if int(n) not in matched[side]) for side in (0, 1))
     return Agreement(
-        overlap.dice,
-        overlap.iou,
-        float(average_precision(*cells)[0]),
-        numbers[0].size,
-        numbers[1].size,
-        len(pairs),
-        covered_percent(first.foreground, judged),
-        covered_percent(second.foreground, judged),
-        *only,
+        dice=overlap.dice,
+        iou=overlap.iou,
+        ap50=float(average_precision(*cells)[0]),
+        n_first=numbers[0].size,
+        n_second=numbers[1].size,
+        n_both=len(pairs),
+        first_percent=covered_percent(first.foreground, judged),
+        second_percent=covered_percent(second.foreground, judged),
+        only_first=only_first,
+        only_second=only_second,
         compared_percent=100 * float(judged.mean()),
     )
 
