@@ -3,22 +3,44 @@
 Every change goes through the library: masks are kept as patches, what people say as events, figures are its own.
 """
 
-from collections.abc import Sequence
+import getpass
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from psygnal import Signal
 
-from msc_vision.batch.reviewed import ReviewedRun, RunFigures
-from msc_vision.decision.judgement import Review
+from msc_vision.batch.decisions import decide, read_decision, save_decision, saved_decisions
+from msc_vision.batch.reviewed import (
+    ReviewedRun,
+    RunFigures,
+    SecondLook,
+    measure_masks,
+    quick_score,
+    second_look,
+)
+from msc_vision.batch.signing import signature_of
+from msc_vision.decision.judgement import Purpose, Request, Review
 from msc_vision.decision.rules import RuleSet
-from msc_vision.records import FieldScore
-from msc_vision.review.events import Reviewer
-from msc_vision.review.masks import FieldMasks
+from msc_vision.errors import MscVisionError, OutputError
+from msc_vision.records import FieldScore, ManifestRow
+from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target
+from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, difference
 from napari_msc_vision.work import DirectWork, Work
 
+T = TypeVar("T")
 Level = Literal["info", "warning", "error"]
+Judgement = Literal["accepted", "rejected", "re-image", "reopened"]
+_MASKS_KEPT = 6
+"""Fields whose masks are kept at hand: the open one, its neighbours, and a few that were open before."""
+_WRITE, _OPEN, _FIGURES, _MEASURE, _PREFETCH = "write", "open", "figures", "measure", "prefetch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +49,28 @@ class Message:
 
     level: Level
     text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edit:
+    """An edit that is to be written; ``deed`` in its place is something that was said."""
+
+    key: str
+    patch: MaskPatch
+    tool: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """Masks of a field that are to be measured for good and kept; ``found`` if that was done already."""
+
+    key: str
+    masks: FieldMasks
+    look: SecondLook | None
+    found: tuple[FieldScore, NDArray[np.void]] | None
+
+
+_Entry = _Edit | _Measured | Deed
 
 
 class ReviewSession:
@@ -45,6 +89,8 @@ class ReviewSession:
         Its masks, corrections applied.
     score : FieldScore or None
         Its score after the last edit; shapes and signs may be those of before, see ``is_measured``.
+    objects : structured array or None
+        Its cells and aggregates, once it was measured in this session; else they are those of the run.
     is_measured : bool
         Whether every figure of ``score`` is of ``masks``.
     figures : RunFigures
@@ -64,90 +110,448 @@ class ReviewSession:
     said = Signal(Message)
     """There is something to tell the person."""
 
-    run: ReviewedRun
-    reviewer: Reviewer
-    work: Work
-    current: str | None
-    masks: FieldMasks | None
-    score: FieldScore | None
-    is_measured: bool
-    figures: RunFigures
-
     def __init__(self, run: ReviewedRun, reviewer: Reviewer, work: Work | None = None) -> None:
         self.run, self.reviewer = run, reviewer
         self.work = DirectWork() if work is None else work
-        raise NotImplementedError
+        self.current: str | None = None
+        self.masks: FieldMasks | None = None
+        self.score: FieldScore | None = None
+        self.objects: NDArray[np.void] | None = None
+        self.is_measured = True
+        self.figures: RunFigures = run.figures()
+        self._wanted: str | None = None
+        self._generation = 0
+        self._done: list[MaskPatch] = []
+        self._undone: list[MaskPatch] = []
+        self._outbox: deque[_Entry] = deque()
+        self._run_lock = Lock()
+        self._kept: OrderedDict[str, FieldMasks] = OrderedDict()
+        self._look: SecondLook | None = None
+        self._looked: set[str] = set()
+        self._is_measuring = False
+        self._is_closed = False
 
     # --- going about -------------------------------------------------------------------------------------------------
 
     def open(self, key: str) -> None:
-        """Open a field; ``field_opened`` follows when its masks are there. An event ``looked`` is written."""
-        raise NotImplementedError
+        """Open a field; ``field_opened`` follows when its masks are there. An event ``looked`` is written once."""
+        if key == self.current:
+            self._wanted = None
+            return
+        self._wanted = key
+        if key in self._kept:
+            self._opened(key, self._kept[key])
+        else:
+            self.work.submit(
+                lambda: self._read_masks(key),
+                lambda masks: self._opened(key, masks),
+                lambda err: self._not_opened(key, err),
+                lane=_OPEN,
+            )
+
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Read the masks of fields that are likely to be opened next."""
+        for key in keys[: _MASKS_KEPT // 2]:
+            if key not in self._kept:
+                self.work.submit(
+                    partial(self._read_masks, key),
+                    partial(self._keep, key),
+                    lambda _: None,  # opening it says what is wrong
+                    lane=_PREFETCH,
+                )
 
     def keys(self, vessel_id: str | None = None, layer: int | None = None) -> tuple[str, ...]:
         """Return the fields of the latest time point, in the order of the manifest."""
-        raise NotImplementedError
+        return tuple(
+            key
+            for key in self.run.latest
+            if (row := self.row(key)).vessel_id == (vessel_id or row.vessel_id) and row.layer == (layer or row.layer)
+        )
+
+    def row(self, key: str) -> ManifestRow:
+        """Return what the manifest says of a field."""
+        return self.run.original.fields[key].row
+
+    def refresh(self) -> None:
+        """Take in what others did meanwhile."""
+        self.work.submit(lambda: self._locked(self.run.refresh), self._refreshed, self._failed, lane=_WRITE)
+
+    def _read_masks(self, key: str) -> FieldMasks:
+        return self._locked(lambda: self.run.masks(key))
+
+    def _keep(self, key: str, masks: FieldMasks) -> None:
+        self._kept[key] = masks
+        self._kept.move_to_end(key)
+        while len(self._kept) > _MASKS_KEPT:
+            self._kept.popitem(last=False)
+
+    def _opened(self, key: str, masks: FieldMasks) -> None:
+        if self._wanted != key:  # another field was asked for meanwhile
+            return
+        self._leave()
+        self._wanted, self.current, self.masks = None, key, masks
+        self._keep(key, masks)
+        self.score = self.figures.fields[key].score
+        self.objects, self._look = None, None
+        self.is_measured = not self.run.state.of(key).needs_measuring
+        self._generation += 1
+        self._done, self._undone = [], []
+        self.field_opened.emit(key)
+        self.figures_changed.emit()
+        if key not in self._looked:
+            self._looked.add(key)
+            if not self.run.state.of(key).is_looked_at_by(self.reviewer):
+                self._write(Deed("looked", self._target(key)))
+        if not self.is_measured:
+            self._measure()
+
+    def _not_opened(self, key: str, err: Exception) -> None:
+        if self._wanted == key:
+            self._wanted = None
+        self._failed(err)
+
+    def _leave(self) -> None:
+        """Measure the field that was open for good, if it was corrected since."""
+        key, masks = self.current, self.masks
+        if key is not None and masks is not None and self._done_since_measured(key):
+            self._keep(key, masks)
+            found = None
+            if self.is_measured and self.score is not None and self.objects is not None:
+                found = self.score, self.objects
+            self._write(_Measured(key, masks, self._look, found))
+
+    def _done_since_measured(self, key: str) -> bool:
+        waiting = [one for one in tuple(self._outbox) if not isinstance(one, Deed) and one.key == key]
+        return isinstance(waiting[-1], _Edit) if waiting else self.run.state.of(key).needs_measuring
+
+    def _target(self, key: str) -> Target:
+        row = self.row(key)
+        return Target(row.vessel_id, row.layer, key)
+
+    def _refreshed(self, events: Sequence[ReviewEvent]) -> None:
+        others = [one for one in events if one.reviewer != self.reviewer]
+        if not others:
+            return
+        for event in others:
+            if event.action == "edited" and event.target.field != self.current:
+                self._kept.pop(event.target.field or "", None)
+        names = ", ".join(sorted({one.reviewer.name for one in others}))
+        here = [one for one in others if one.target.field == self.current and one.action == "edited"]
+        if here and self.current is not None:
+            self._take_in(self.current, here)
+        self._tell("info", f"{names} worked on this run too: {len(others)} entries were taken in, nothing was lost.")
+        self.state_changed.emit()
+        self._refigure()
+
+    def _take_in(self, key: str, events: Sequence[ReviewEvent]) -> None:
+        """Show what others corrected in the open field on top of what is on the screen."""
+        assert self.masks is not None
+        masks = self.masks
+        for event in events:
+            masks = apply_patch(masks, self.run.patch(event))
+        self.masks = masks
+        self._keep(key, masks)
+        self.masks_changed.emit(key)
+        self._requick()
+        self._tell("warning", f"{events[-1].reviewer.name} is correcting this field too; both corrections are shown.")
 
     # --- correcting --------------------------------------------------------------------------------------------------
 
     def commit(self, after: FieldMasks, tool: str) -> None:
         """Take in the masks of the open field after one stroke: it is written to disk, and the figures follow.
 
-        Equal masks are no edit. ``masks_changed`` is not emitted: the caller has them already.
+        Equal masks are no edit. ``masks_changed`` is not emitted: the caller has them already. Arrays of ``after``
+        that were not edited are best the very arrays of ``masks``, and none of them may be written to any more.
         """
-        raise NotImplementedError
+        if (patch := self._patch(after)) is not None:
+            self._done.append(patch)
+            self._undone = []
+            self._edited(after, patch, tool)
 
     def replace_masks(self, after: FieldMasks, tool: str) -> None:
         """Take in masks that were made for the viewer (split, merge, a proposal), and emit ``masks_changed``."""
-        raise NotImplementedError
+        self.commit(after, tool)
+        if self.current is not None:
+            self.masks_changed.emit(self.current)
 
     def undo(self) -> None:
         """Take back the last edit of the open field in this session, as an edit of its own."""
-        raise NotImplementedError
+        if self._done:
+            patch = self._done.pop()
+            self._undone.append(patch)
+            self._back_and_forth(patch.reversed(), "undo")
 
     def redo(self) -> None:
         """Make the last edit that was taken back again."""
-        raise NotImplementedError
+        if self._undone:
+            patch = self._undone.pop()
+            self._done.append(patch)
+            self._back_and_forth(patch, "redo")
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit of this session to take back."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether an edit was taken back."""
+        return bool(self._undone)
 
     def add_finding(self, kind: str, box_px: tuple[int, int, int, int], note: str) -> None:
         """Say that something is there; ``box_px`` is rows and columns (y0, y1, x0, x1) of the image."""
-        raise NotImplementedError
+        key = self._open_key()
+        y0, y1, x0, x1 = box_px
+        place = f"{kind} {y0}:{y1},{x0}:{x1}"
+        self._write(Deed("finding-added", self._target(key), after={"kind": kind, "place": place}, reason=note or None))
 
     def dismiss_finding(self, place: str, reason_code: str, reason: str) -> None:
-        """Say that a place the run pointed at shows no such thing; ``place`` as in ``contamination_places``."""
-        raise NotImplementedError
+        """Say that a place the run or a reviewer pointed at shows no such thing; as in ``contamination_places``."""
+        key = self._open_key()
+        said = Deed("finding-dismissed", self._target(key), {"place": place}, None, reason_code, reason or None)
+        self._write(said)
+
+    def _open_key(self) -> str:
+        if self.current is None:
+            raise RuntimeError("No field is open.")
+        return self.current
+
+    def _patch(self, after: FieldMasks) -> MaskPatch | None:
+        self._open_key()
+        assert self.masks is not None
+        return difference(self.masks, after)
+
+    def _back_and_forth(self, patch: MaskPatch, tool: str) -> None:
+        assert self.masks is not None
+        after = apply_patch(self.masks, patch)
+        self._edited(after, patch, tool)
+        self.masks_changed.emit(self._open_key())
+
+    def _edited(self, after: FieldMasks, patch: MaskPatch, tool: str) -> None:
+        key = self._open_key()
+        self.masks = after
+        self._keep(key, after)
+        self._write(_Edit(key, patch, tool))
+        self._requick()
+
+    def _requick(self) -> None:
+        """Let the figures that follow from the masks at once follow; those that need the picture come after."""
+        key, masks = self._open_key(), self.masks
+        assert masks is not None
+        self._generation += 1
+        generation, self.is_measured = self._generation, False
+        base = self.figures.fields[key].score if self.score is None else self.score
+
+        def figure() -> tuple[FieldScore, RunFigures] | None:
+            if generation != self._generation:  # a later edit is waiting
+                return None
+            score = quick_score(base, masks)
+            return score, self._locked(lambda: self.run.with_score(key, score))
+
+        def done(found: tuple[FieldScore, RunFigures] | None) -> None:
+            if found is not None and generation == self._generation:
+                self.score, self.figures = found
+                self.figures_changed.emit()
+                self._measure()
+
+        self.work.submit(figure, done, self._failed, lane=_FIGURES)
+
+    def _measure(self) -> None:
+        """Measure the open field as a run measures one, one at a time, until the figures are of the masks shown."""
+        key, masks, generation = self._open_key(), self.masks, self._generation
+        if self._is_measuring or masks is None:
+            return
+        self._is_measuring = True
+        base = self.run.original.fields[key].score
+
+        def measure() -> tuple[SecondLook, FieldScore, NDArray[np.void], RunFigures]:
+            look = self._look_at(key)
+            score, objects = measure_masks(look, base, masks)
+            return look, score, objects, self._locked(lambda: self.run.with_score(key, score))
+
+        def done(found: tuple[SecondLook, FieldScore, NDArray[np.void], RunFigures]) -> None:
+            self._is_measuring = False
+            if key != self.current:
+                if self.current is not None and not self.is_measured:
+                    self._measure()
+                return
+            self._look = found[0]
+            if generation == self._generation:
+                _, self.score, self.objects, self.figures = found
+                self.is_measured = True
+                self.figures_changed.emit()
+            else:
+                self._measure()
+
+        def failed(err: Exception) -> None:
+            self._is_measuring = False
+            self._failed(err)
+
+        self.work.submit(measure, done, failed, lane=_MEASURE)
+
+    def _look_at(self, key: str) -> SecondLook:
+        look = self._look
+        return look if look is not None and look.task.key == key else second_look(self.run.task(key))
 
     # --- deciding ----------------------------------------------------------------------------------------------------
 
-    def judge_field(
-        self, action: Literal["accepted", "rejected", "re-image", "reopened"], reason_code: str | None, reason: str
-    ) -> None:
-        """Say what becomes of the open field."""
-        raise NotImplementedError
+    def judge_field(self, action: Judgement, reason_code: str | None, reason: str) -> None:
+        """Say what becomes of the open field.
 
-    def decide(self, vessel_id: str, rules: RuleSet, purpose: str, review: Review | None = None) -> None:
+        Raises
+        ------
+        InvalidArgumentError
+            If it needs a reason and has none.
+        """
+        key = self._open_key()
+        before = {"standing": self.run.state.of(key).standing}
+        deed = Deed(action, self._target(key), before, None, reason_code, reason or None)
+        self.run.check(self.reviewer, deed)
+        self._leave()
+        self._write(deed)
+
+    def decide(self, vessel_id: str, rules: RuleSet, purpose: Purpose, review: Review | None = None) -> None:
         """Judge a vessel as it stands after the review; the record supersedes the last one and is kept in the run."""
-        raise NotImplementedError
+        self._leave()
+        last = next(iter(self.records(vessel_id)), None)
+        supersedes = None if last is None else str(last["decision_id"])
+        before = None if last is None else {name: last[name] for name in ("decision_id", "verdict")}
+        request = Request(datetime.now(UTC), purpose, supersedes=supersedes, review=review)
 
-    def records(self, vessel_id: str) -> Sequence[dict[str, Any]]:
-        """Return the decision records of a vessel in the run folder, the last one first."""
-        raise NotImplementedError
+        def judge() -> dict[str, Any]:
+            self._empty_outbox()
+            record = decide(self.run.folder, rules, request, vessel_id)
+            save_decision(self.run.folder, record, rules)
+            after = {name: record[name] for name in ("decision_id", "record_sha256", "verdict")}
+            deed = Deed("decided", Target(vessel_id), before, after, *_reasons(review))
+            self._locked(lambda: self.run.act(self.reviewer, deed))
+            return record
 
-    def sign(self, decision_id: str, meaning: str) -> None:
-        """Sign a record, as the person that the operating system says is logged in."""
-        raise NotImplementedError
+        def done(record: dict[str, Any]) -> None:
+            self._tell("info", f"{vessel_id}: {record['verdict']}. Recommended: {record['recommended_action']}.")
+            self.state_changed.emit()
+
+        self.work.submit(judge, done, self._failed, lane=_WRITE)
+
+    def records(self, vessel_id: str) -> list[dict[str, Any]]:
+        """Return the decision records of a vessel in the run folder, the last one first.
+
+        Raises
+        ------
+        InvalidDataError
+            If one was altered.
+        """
+        found = [read_decision(path) for path in saved_decisions(self.run.folder)]
+        mine = [one for one in found if one["context"]["vessel_id"] == vessel_id]
+        return sorted(mine, key=lambda one: str(one["created_at"]), reverse=True)
+
+    def sign(self, decision_id: str, record_sha256: str, meaning: str) -> None:
+        """Sign a record, as the person that the operating system says is logged in.
+
+        Raises
+        ------
+        InvalidArgumentError, InvalidDataError
+            As `signature_of`.
+        """
+        self._write(signature_of(self.run.folder, decision_id, record_sha256, meaning))
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    @property
+    def n_unsaved(self) -> int:
+        """Return how many entries are not on disk yet."""
+        return len(self._outbox)
+
+    def write(self, deed: Deed) -> None:
+        """Write something that was said or done which has no method of its own."""
+        self._write(deed)
+
+    def save(self) -> None:
+        """Try again to write what could not be written."""
+        self.work.submit(self._empty_outbox, self._written, self._not_written, lane=_WRITE)
+
+    def _write(self, entry: _Entry) -> None:
+        self._outbox.append(entry)
+        self.save()
+
+    def _empty_outbox(self) -> bool:
+        """Write what waits, in its order; what cannot be written stays. Runs in the lane of writing alone."""
+        is_anything = bool(self._outbox)
+        while self._outbox:
+            self._put_down(self._outbox[0])
+            self._outbox.popleft()
+        return is_anything
+
+    def _put_down(self, entry: _Entry) -> None:
+        if isinstance(entry, _Edit):
+            self._locked(lambda: self.run.edit(entry.key, entry.patch, self.reviewer, entry.tool))
+        elif isinstance(entry, _Measured):
+            found = entry.found or self._measured(entry)
+            self._locked(lambda: self.run.keep_measured(entry.key, entry.masks, *found, self.reviewer))
+        else:
+            self._locked(lambda: self.run.act(self.reviewer, entry))
+
+    def _measured(self, entry: _Measured) -> tuple[FieldScore, NDArray[np.void]]:
+        look = entry.look or second_look(self.run.task(entry.key))
+        return measure_masks(look, self.run.original.fields[entry.key].score, entry.masks)
+
+    def _written(self, is_anything: bool) -> None:
+        if is_anything:
+            self.state_changed.emit()
+            if not self._outbox:
+                self._refigure()
+
+    def _refigure(self) -> None:
+        """Let the figures of the run follow what was said, unless an edit is on its way, which brings its own."""
+        generation = self._generation
+        if self.current is not None and not self.is_measured:
+            return
+
+        def done(figures: RunFigures) -> None:
+            if generation == self._generation:
+                self.figures = figures
+                if self.current is not None and self.is_measured and self.objects is None:
+                    self.score = figures.fields[self.current].score
+                self.figures_changed.emit()
+
+        self.work.submit(lambda: self._locked(self.run.figures), done, self._failed, lane=_FIGURES)
+
+    def _not_written(self, err: Exception) -> None:
+        if isinstance(err, OutputError):
+            self._tell("error", f"Not saved: {err} What you did stays on the screen; put it right, then press Save.")
+        else:
+            self._failed(err)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Measure what was corrected and not measured yet, wait for what is being written, and stop."""
-        raise NotImplementedError
+        if not self._is_closed:
+            self._is_closed = True
+            self._leave()
+            self.work.close()
+
+    # --- telling -----------------------------------------------------------------------------------------------------
+
+    def _locked(self, job: Callable[[], T]) -> T:
+        with self._run_lock:
+            return job()
+
+    def _failed(self, err: Exception) -> None:
+        if not isinstance(err, MscVisionError):
+            raise err
+        self._tell("error", str(err))
+
+    def _tell(self, level: Level, text: str) -> None:
+        self.said.emit(Message(level, text))
+
+
+def _reasons(review: Review | None) -> tuple[str | None, str | None]:
+    return (None, None) if review is None else (review.reason_code, review.reason)
 
 
 def local_reviewer() -> Reviewer:
     """Return the user that the operating system says is logged in."""
-    import getpass
-
     return Reviewer(getpass.getuser())
 
 

@@ -26,6 +26,8 @@ from msc_vision.records import Complaint
 
 SCHEMA_VERSION = 1
 ID_DIGITS = 32
+MEANINGS = ("review", "approval", "responsibility", "authorship")
+"""What a signature may mean: the examples of 21 CFR 11.50(a)(3)."""
 
 
 @dataclass(frozen=True, slots=True)

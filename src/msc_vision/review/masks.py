@@ -112,8 +112,9 @@ def difference(before: FieldMasks, after: FieldMasks) -> MaskPatch | None:
     """
     if before.shape != after.shape:
         raise InvalidArgumentError(f"Masks of {before.shape} and of {after.shape} are not of one field.")
-    changed = {kind: before.of(kind) != after.of(kind) for kind in KINDS}
-    kinds = [kind for kind in KINDS if changed[kind].any()]
+    edited = [kind for kind in KINDS if before.of(kind) is not after.of(kind)]
+    changed = {kind: before.of(kind) != after.of(kind) for kind in edited}
+    kinds = [kind for kind in edited if changed[kind].any()]
     if not kinds:
         return None
     anywhere = np.logical_or.reduce([changed[kind] for kind in kinds])

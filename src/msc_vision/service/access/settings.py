@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msc_vision.decision.record import MEANINGS
+
 
 class HashingSettings(BaseModel):
     """Cost of a password hash (argon2id); the defaults are those of RFC 9106 for little memory."""
@@ -34,7 +36,7 @@ class AccessSettings(BaseModel):
     touch_s: float = Field(60, ge=0, description="The last use of a key or session is written this often, in seconds.")
     n_signatures: Literal[1, 2] = Field(1, description="Signatures a decision needs; two are of two people.")
     meanings: tuple[str, ...] = Field(
-        ("review", "approval", "responsibility", "authorship"),
+        MEANINGS,
         min_length=1,
         description="What a signature may mean; the defaults are the examples of 21 CFR 11.50(a)(3).",
     )
