@@ -20,7 +20,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from msc_vision import __version__
-from msc_vision.batch.field import FieldTask
 from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import check_pixels, content_sha256, open_image
@@ -295,48 +294,26 @@ def _tiff(pixels: NDArray[Any], pixel_size_um: float) -> bytes:
 # --- a field of a run ------------------------------------------------------------------------------------------------
 
 
-def keep_field(
-    run: ReviewedRun, key: str, reviewer: Reviewer, folder: Path, *, at: datetime, lists: Sequence[Path] = ()
-) -> Path:
-    """Write a field of a run with its masks after all corrections as a pair, and note it among the reviews of the run.
+def field_pair(run: ReviewedRun, key: str, masks: FieldMasks, reviewer: Reviewer, at: datetime) -> TrainingPair:
+    """Return a field of a run with its masks after all corrections as a pair.
 
     Parameters
     ----------
     run : ReviewedRun
     key : str
         Of the field.
+    masks : FieldMasks
+        Its masks after all corrections.
     reviewer : Reviewer
-        Who stands for its masks.
-    folder : Path
+        Who stands for them.
     at : datetime
         With zone.
-    lists : sequence of Path
-        As `keep_pair`.
-
-    Returns
-    -------
-    Path
-        Of the labels.
 
     Raises
     ------
-    InvalidArgumentError, InvalidDataError, OutputError
-        As `training_pair` and `keep_pair`; also if the field has no masks, because it was rejected or failed.
+    InvalidArgumentError, InvalidDataError
+        As `training_pair`; also if the field has no masks, because it was rejected or failed.
     """
-    pair = field_pair(run, key, reviewer, at)
-    labels = keep_pair(pair, folder, lists)
-    row = run.original.fields[key].row
-    said = {
-        "pair": str(labels.with_name(f"{pair.name}.tif")),
-        "image_sha256": pair.origin.image_sha256,
-        "masks_sha256": pair.origin.masks_sha256,
-    }
-    run.act(reviewer, Deed("kept-for-training", Target(row.vessel_id, row.layer, key), after=said), at=at)
-    return labels
-
-
-def field_pair(run: ReviewedRun, key: str, reviewer: Reviewer, at: datetime) -> TrainingPair:
-    """Return a field of a run with its masks after all corrections; errors as `training_pair`."""
     score, task = run.original.fields[key].score, run.task(key)
     if score.status == "failed" or score.image_sha256 is None:
         raise InvalidArgumentError(f"{score.path}: the field failed ({score.reason}), so it has no masks to keep.")
@@ -344,14 +321,29 @@ def field_pair(run: ReviewedRun, key: str, reviewer: Reviewer, at: datetime) -> 
         raise InvalidArgumentError(
             f"{score.path}: the field was rejected ({score.reason}) and nobody drew masks in it."
         )
-    masks = run.masks(key)
-    origin = Origin(
-        reviewer, at.isoformat(), str(task.source), score.image_sha256, masks.sha256, run_id=run.run_id, field=key
+    origin = Origin(reviewer, at.isoformat(), str(task.source), score.image_sha256, masks.sha256, run.run_id, key)
+    plane = replace(task.plane, time=score.time_index, z=score.z_index)  # a sharpest slice is not looked for again
+    return training_pair(
+        Picture(task.source, plane, score.pixel_size_um, score.working_factor or 1), masks, origin, name=key
     )
-    size = score.pixel_size_um
-    return training_pair(Picture(task.source, _plane(task, score), size, score.working_factor or 1), masks, origin, key)
 
 
-def _plane(task: FieldTask, score: Any) -> PlaneChoice:
-    """Return the plane that was scored: a sharpest slice is not looked for again."""
-    return replace(task.plane, time=score.time_index, z=score.z_index)
+def kept_deed(run: ReviewedRun, key: str, pair: TrainingPair, labels: Path) -> Deed:
+    """Return what is to be noted among the reviews of a run once a field was kept for training.
+
+    Parameters
+    ----------
+    run : ReviewedRun
+    key : str
+        Of the field.
+    pair : TrainingPair
+    labels : Path
+        As `keep_pair` returned it.
+    """
+    row = run.original.fields[key].row
+    said = {
+        "pair": str(labels.with_name(f"{pair.name}.tif")),
+        "image_sha256": pair.origin.image_sha256,
+        "masks_sha256": pair.origin.masks_sha256,
+    }
+    return Deed("kept-for-training", Target(row.vessel_id, row.layer, key), after=said)
