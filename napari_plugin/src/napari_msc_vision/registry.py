@@ -1,0 +1,85 @@
+"""Which viewer shows which review: docks and readers find one another through this, and nothing else."""
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+from psygnal import Signal
+
+from msc_vision.batch.reviewed import ReviewedRun
+from napari_msc_vision.scene import Scene
+from napari_msc_vision.session import Message, ReviewSession, local_reviewer
+from napari_msc_vision.work import DirectWork, Work
+
+
+class Registry:
+    """The scenes of the viewers that are open; a viewer that is gone takes its scene with it."""
+
+    run_opened = Signal(object, object)
+    """A run was opened in a viewer: the viewer and its scene."""
+
+    def __init__(self) -> None:
+        self._scenes: weakref.WeakKeyDictionary[Any, Scene] = weakref.WeakKeyDictionary()
+
+    def scene_of(self, viewer: Any) -> Scene | None:
+        """Return the scene of a viewer; None if no run is open in it."""
+        return self._scenes.get(bare(viewer))
+
+    def keep(self, viewer: Any, scene: Scene) -> None:
+        """Take in the scene of a viewer, and close the one that was there."""
+        self.close(viewer)
+        self._scenes[bare(viewer)] = scene
+        self.run_opened.emit(bare(viewer), scene)
+
+    def close(self, viewer: Any) -> None:
+        """Close the review of a viewer, if there is one: what was corrected is measured and written."""
+        scene = self._scenes.pop(bare(viewer), None)
+        if scene is not None:
+            scene.close()
+            scene.session.close()
+
+
+_REGISTRY = Registry()
+run_opened = _REGISTRY.run_opened
+
+
+def bare(viewer: Any) -> Any:
+    """Return the viewer itself where napari hands out a proxy of it."""
+    return getattr(viewer, "__wrapped__", viewer)
+
+
+def scene_of(viewer: Any) -> Scene | None:
+    """Return the scene of a viewer; None if no run is open in it."""
+    return _REGISTRY.scene_of(viewer)
+
+
+def show_run(viewer: Any, run: ReviewedRun, work: Work | None = None) -> Scene:
+    """Show a run that was read already, and open its first field."""
+    session = ReviewSession(run, local_reviewer(), work or DirectWork())
+    old = scene_of(viewer)
+    if old is not None:
+        old.remove_layers()
+    scene = Scene(bare(viewer), session)
+    _REGISTRY.keep(viewer, scene)
+    for problem in run.problems:
+        session.said.emit(Message("warning", problem))
+    keys = session.keys()
+    if keys:
+        session.open(keys[0])
+    return scene
+
+
+def open_run(viewer: Any, folder: Path, work: Work | None = None) -> Scene:
+    """Read a run folder and show it; for a window that stays quick meanwhile, see `reader`.
+
+    Raises
+    ------
+    InvalidArgumentError, InvalidDataError
+        As `ReviewedRun.open`.
+    """
+    return show_run(viewer, ReviewedRun.open(Path(folder)), work)
+
+
+def close_run(viewer: Any) -> None:
+    """Close the review of a viewer, if there is one."""
+    _REGISTRY.close(viewer)

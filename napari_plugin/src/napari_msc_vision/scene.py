@@ -1,0 +1,349 @@
+"""The layers of the field that is open: made once, filled anew for each field, read back when something was painted.
+
+Works with a bare ``ViewerModel``; no Qt here. Nothing is measured here.
+"""
+
+import logging
+import weakref
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Labels, Layer, Shapes, Vectors
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
+
+from msc_vision.errors import MscVisionError
+from msc_vision.records import FieldScore, PlaneChoice
+from msc_vision.review.masks import FieldMasks
+from napari_msc_vision import convert
+from napari_msc_vision.convert import Finding, Placement
+from napari_msc_vision.fields import Picture, Pictures, directions
+from napari_msc_vision.session import Message, ReviewSession
+from napari_msc_vision.work import Task
+
+logger = logging.getLogger(__name__)
+
+ONE_COLOUR = {
+    convert.FOREGROUND: convert.SKY_BLUE,
+    convert.NOT_JUDGEABLE: convert.PURPLE,
+    convert.AGGREGATES: convert.ORANGE,
+}
+OUTLINES_PX = {convert.CELLS: 1, convert.AGGREGATES: 3}
+NO_PICTURE = "no picture"
+LANE = "directions"
+
+
+class Scene:
+    """The layers of one review in one viewer.
+
+    Attributes
+    ----------
+    viewer : ViewerModel
+        Held weakly: a viewer that is closed takes its scene with it.
+    session : ReviewSession
+    pictures : Pictures
+        Those of the run; docks may ask it to read ahead.
+    key : str or None
+        The field that the layers show.
+    image, foreground, cells, not_judgeable, aggregates, findings, orientation : napari layers
+    """
+
+    image: Image
+    foreground: Labels
+    cells: Labels
+    not_judgeable: Labels
+    aggregates: Labels
+    findings: Shapes
+    orientation: Vectors
+
+    def __init__(self, viewer: ViewerModel, session: ReviewSession, pictures: Pictures | None = None) -> None:
+        self._viewer, self.session = weakref.ref(viewer), session
+        self.pictures = Pictures(session.work, self.locate) if pictures is None else pictures
+        self.key: str | None = None
+        self.placement = Placement((1, 1))
+        self._images_folder: Path | None = None
+        self._picture: Picture | None = None
+        self._loading: Task | None = None
+        self._directing: Task | None = None
+        self._layers: dict[str, Layer] = {}
+        self._found: tuple[Finding, ...] = ()
+        self._make_layers()
+        session.field_opened.connect(self._on_field_opened)
+        session.masks_changed.connect(self._on_masks_changed)
+        session.state_changed.connect(self._on_state_changed)
+        if session.current is not None and session.masks is not None:
+            self._on_field_opened(session.current)
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """The viewer."""
+        viewer = self._viewer()
+        if viewer is None:
+            raise RuntimeError("The viewer is closed.")
+        return viewer
+
+    # --- what docks ask for ------------------------------------------------------------------------------------------
+
+    def masks(self, *painted: str) -> FieldMasks:
+        """Return what the layers hold now, painted strokes included.
+
+        Parameters
+        ----------
+        *painted : str
+            Names of the layers that were painted in; the other masks are the session's own. None: all are read.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a layer was removed or holds something of another shape.
+        """
+        known = self.session.masks if painted else None
+        return convert.arrays_to_masks(
+            {name: self._labels(name).data for name in painted or convert.MASK_LAYERS}, known
+        )
+
+    def show_masks(self, masks: FieldMasks) -> None:
+        """Put masks into the layers; layers that are equal already are not touched."""
+        for name, data in convert.mask_arrays(masks).items():
+            layer = self._labels(name)
+            if layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+                layer.data = data
+
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Read the pictures of fields ahead, while nothing else is asked for."""
+        self.pictures.prefetch(keys)
+
+    def locate(self, key: str) -> tuple[Path, PlaneChoice]:
+        """Return where the picture of a field lies, and which plane of the file it is."""
+        task = self.session.run.task(key)
+        if self._images_folder is None:
+            return task.source, task.plane
+        return self._images_folder / task.row.path, task.plane
+
+    def centre_on(self, box_px: convert.Box) -> None:
+        """Move the view to a place of the image."""
+        y0, y1, x0, x1 = box_px
+        middle = ((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2)
+        camera_of(self.viewer).center = convert.world_of(middle, self.placement.on_image)
+
+    def is_shown(self, layer: Layer) -> bool:
+        """Return whether a layer is one of these."""
+        return any(layer is one for one in self._layers.values())
+
+    def remove_layers(self) -> None:
+        """Take the layers out of the viewer, as when another run is opened in it."""
+        for layer in self._layers.values():
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+
+    def close(self) -> None:
+        """Let go of the session; the layers stay."""
+        for signal, slot in (
+            (self.session.field_opened, self._on_field_opened),
+            (self.session.masks_changed, self._on_masks_changed),
+            (self.session.state_changed, self._on_state_changed),
+        ):
+            signal.disconnect(slot, missing_ok=True)
+        self._give_up()
+        self.pictures.clear()
+
+    # --- the session speaks ------------------------------------------------------------------------------------------
+
+    def _on_field_opened(self, key: str) -> None:
+        masks = self.session.masks
+        if masks is None:
+            return
+        self._give_up()
+        self.key, self._picture = key, self.pictures.get(key)
+        score = self._score()
+        shape = None if self._picture is None else self._picture.shape
+        self._show(masks, convert.placement_of(score, masks, shape))
+        if self._picture is not None:
+            self._show_picture(self._picture)
+            return
+        self._show_blank("reading the picture …")
+        self._loading = self.pictures.fetch(key, self._picture_came, self._picture_failed)
+
+    def _on_masks_changed(self, key: str) -> None:
+        if key == self.key and self.session.masks is not None:
+            self.show_masks(self.session.masks)
+            self._direct()
+
+    def _on_state_changed(self) -> None:
+        if self.key is not None:
+            self._show_findings()
+
+    # --- the picture -------------------------------------------------------------------------------------------------
+
+    def _picture_came(self, picture: Picture) -> None:
+        self._loading, self._picture = None, picture
+        masks = self.session.masks
+        if masks is None or self.key != self.session.current:
+            return
+        placement = convert.placement_of(self._score(), masks, picture.shape)
+        if placement != self.placement:
+            self._place(placement)
+        self._show_picture(picture)
+
+    def _picture_failed(self, err: Exception) -> None:
+        self._loading = None
+        self._show_blank(NO_PICTURE)
+        if not isinstance(err, MscVisionError):
+            logger.error("A picture could not be read", exc_info=err)
+        self.session.said.emit(Message("error", f"{err} Masks and figures of the field are shown without it."))
+
+    def _show_picture(self, picture: Picture) -> None:
+        layer = self.image
+        with layer._block_refresh():
+            layer.data = list(picture.levels)
+            layer.reset_contrast_limits_range()
+            layer.contrast_limits = picture.limits
+        layer.refresh()
+        overlay_of(self.viewer, "text").visible = False
+        self._direct()
+
+    def _show_blank(self, words: str) -> None:
+        blank = np.broadcast_to(np.uint8(0), self.placement.image_shape)
+        self.image.data = [blank]
+        overlay = overlay_of(self.viewer, "text")
+        overlay.text, overlay.visible = words, True
+
+    # --- filling the layers ------------------------------------------------------------------------------------------
+
+    def _show(self, masks: FieldMasks, placement: Placement) -> None:
+        is_first = self.placement == Placement((1, 1))
+        has_moved = is_first or placement.image_shape != self.placement.image_shape
+        with ExitStack() as blocked:
+            for layer in self._layers.values():
+                blocked.enter_context(layer._block_refresh())
+            for name, data in convert.mask_arrays(masks).items():
+                self._labels(name).data = data
+            self.orientation.data = convert.orientation_bars(None)
+            self._place(placement)
+        for layer in self._layers.values():
+            layer.refresh()
+        self._show_findings()
+        if has_moved:
+            self.viewer.reset_view()
+
+    def _place(self, placement: Placement) -> None:
+        if placement == self.placement:
+            return
+        self.placement = placement
+        for name, layer in self._layers.items():
+            where = placement.on_image if name in (convert.IMAGE, convert.FINDINGS) else placement.on_labels
+            for setting, value in where.items():
+                setattr(layer, setting, value)
+
+    def _show_findings(self) -> None:
+        found = self.found()
+        layer = self.findings
+        if found == self._found:
+            return
+        self._found = found
+        layer.data = []
+        if found:
+            data, settings, _ = convert.findings_to_layer(found, self.placement)
+            layer.add(data, shape_type="rectangle", edge_width=settings["edge_width"])
+            layer.features = settings["features"]
+            layer.refresh_text()
+
+    def found(self) -> tuple[Finding, ...]:
+        """Return what the run and the reviewers pointed at in the field that is shown."""
+        if self.key is None:
+            return ()
+        return convert.findings_of(self._score(), self.session.run.state.of(self.key))
+
+    def _score(self) -> FieldScore:
+        assert self.key is not None
+        return self.session.run.original.fields[self.key].score
+
+    # --- directions --------------------------------------------------------------------------------------------------
+
+    def _direct(self) -> None:
+        """Find the directions of the cells off the main thread, when somebody wants to see them."""
+        picture, masks, placement = self._picture, self.session.masks, self.placement
+        if self._directing is not None:
+            self._directing.cancel()
+            self._directing = None
+        if not self.orientation.visible or picture is None or masks is None or placement.pixel_size_um is None:
+            return
+        size_um = placement.pixel_size_um
+
+        def show(found: Any) -> None:
+            self.orientation.data = convert.orientation_bars(found)
+
+        def tell(err: Exception) -> None:
+            self.session.said.emit(Message("warning", f"Directions of the cells cannot be shown: {err}"))
+
+        self._directing = self.session.work.submit(
+            lambda: directions(picture, masks, placement.factor, size_um), show, tell, lane=LANE
+        )
+
+    def _give_up(self) -> None:
+        for task in (self._loading, self._directing):
+            if task is not None:
+                task.cancel()
+        self._loading = self._directing = None
+
+    # --- the layers --------------------------------------------------------------------------------------------------
+
+    def _labels(self, name: str) -> Labels:
+        layer = self._layers[name]
+        assert isinstance(layer, Labels)
+        return layer
+
+    def _make_layers(self) -> None:
+        placement = self.placement
+        blank = np.zeros((1, 1), np.uint8)
+        image, settings, _ = convert.image_to_layer([blank], (0.0, 1.0), placement)
+        self.image = Image(image, **settings)
+        self.foreground = _labels_layer(convert.FOREGROUND, np.uint8, placement)
+        self.not_judgeable = _labels_layer(convert.NOT_JUDGEABLE, np.uint8, placement)
+        self.cells = _labels_layer(convert.CELLS, np.int32, placement)
+        self.aggregates = _labels_layer(convert.AGGREGATES, np.int32, placement)
+        _, settings, _ = convert.orientation_to_layer(None, placement)
+        self.orientation = Vectors(convert.orientation_bars(None), ndim=2, **settings)
+        self.findings = _findings_layer(placement)
+        layers: tuple[Layer, ...] = (self.image, self.foreground, self.not_judgeable, self.cells)
+        layers += (self.aggregates, self.orientation, self.findings)
+        self._layers = {layer.name: layer for layer in layers}
+        for layer in layers:
+            self.viewer.add_layer(layer)
+        self.orientation.events.visible.connect(lambda _: self._direct())
+        self.viewer.layers.selection.active = self.cells
+        overlay_of(self.viewer, "scale_bar").visible = True
+
+
+def overlay_of(viewer: ViewerModel, name: str) -> Any:
+    """Return an overlay of the canvas, ``scale_bar`` or ``text``, where this napari keeps it."""
+    canvas = getattr(viewer, "canvas", None)
+    if canvas is not None:
+        return getattr(canvas.overlays, name)
+    return getattr(viewer, {"text": "text_overlay"}.get(name, name))
+
+
+def camera_of(viewer: ViewerModel) -> Any:
+    """Return the camera, where this napari keeps it."""
+    scene = getattr(viewer, "scene", None)
+    return viewer.camera if scene is None else scene.camera
+
+
+def _labels_layer(name: str, dtype: type[np.generic], placement: Placement) -> Labels:
+    layer = Labels(np.zeros((1, 1), dtype), colormap=_colours(name), **convert.labels_settings(name, placement))
+    layer.contour = OUTLINES_PX.get(name, 0)
+    return layer
+
+
+def _colours(name: str) -> Any:
+    if name in ONE_COLOUR:
+        return DirectLabelColormap(color_dict={None: ONE_COLOUR[name], 0: "transparent"})
+    return CyclicLabelColormap(colors=["transparent", *convert.CELL_COLOURS])
+
+
+def _findings_layer(placement: Placement) -> Shapes:
+    _, settings, _ = convert.findings_to_layer((), placement)
+    return Shapes(None, ndim=2, **{name: settings[name] for name in ("name", "edge_color", "face_color", "opacity")})
