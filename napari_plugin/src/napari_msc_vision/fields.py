@@ -5,7 +5,7 @@ A picture that is asked for again, or that was read ahead, is there at once.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from msc_vision.errors import InvalidDataError
 from msc_vision.imaging.normalise import intensity_scale, to_working
-from msc_vision.io.images import FieldImage, open_image
+from msc_vision.io.images import FieldImage, content_sha256, open_image
 from msc_vision.morphology.orientation import OrderSettings, OrientationMap, orientation_map
-from msc_vision.records import ImageInfo, PlaneChoice, Region
+from msc_vision.records import FieldScore, ImageInfo, PlaneChoice, Region
 from msc_vision.review.masks import FieldMasks
 from napari_msc_vision.work import Task, Work
 
@@ -77,6 +78,27 @@ def load_picture(path: Path, plane: PlaneChoice) -> Picture:
     exact = PlaneChoice(info.time, info.channel, info.z, plane.scene if plane.scene is not None else info.scene)
     fine = tuple(_lazy(path, exact, info, 2**level) for level in range(steps))
     return Picture((*fine, *coarse), contrast_limits(coarse[-1]), info, sum(level.nbytes for level in coarse))
+
+
+def moved(path: str, folder: Path) -> Path:
+    """Return where an image of a manifest lies whose images were moved to another folder."""
+    return folder / (Path(path).name if Path(path).is_absolute() else path)
+
+
+def check_images(scores: Sequence[FieldScore], folder: Path) -> None:
+    """Check that the images of some fields lie in a folder, by their sha256.
+
+    Raises
+    ------
+    InvalidDataError
+        If one does not, or is another picture.
+    """
+    for score in scores:
+        path = moved(score.path, folder)
+        if not path.exists():
+            raise InvalidDataError(f"{folder} does not hold {path.relative_to(folder)}: choose the folder that does.")
+        if content_sha256(path) != score.image_sha256:
+            raise InvalidDataError(f"{path} is not the picture that the run was made from; choose another folder.")
 
 
 def contrast_limits(image: NDArray[Any]) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Which viewer shows which review: docks and readers find one another through this, and nothing else."""
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,26 @@ def scene_of(viewer: Any) -> Scene | None:
     return _REGISTRY.scene_of(viewer)
 
 
-def show_run(viewer: Any, run: ReviewedRun, work: Work | None = None) -> Scene:
-    """Show a run that was read already, and open its first field."""
-    session = ReviewSession(run, local_reviewer(), work or DirectWork())
+def show_run(
+    viewer: Any, run: ReviewedRun, work: Work | None = None, tell: Callable[[Message], object] = lambda _: None
+) -> Scene:
+    """Show a run that was read already, and open its first field.
+
+    Parameters
+    ----------
+    viewer : napari viewer or ViewerModel
+    run : ReviewedRun
+    work : Work, optional
+        Without it everything is done at once, where it stands.
+    tell : callable
+        Shows a message to the person; kept as long as the scene.
+    """
     old = scene_of(viewer)
     if old is not None:
+        close_run(viewer)
         old.remove_layers()
+    session = ReviewSession(run, local_reviewer(), work or DirectWork())
+    session.said.connect(tell)
     scene = Scene(bare(viewer), session)
     _REGISTRY.keep(viewer, scene)
     for problem in run.problems:
@@ -69,17 +84,19 @@ def show_run(viewer: Any, run: ReviewedRun, work: Work | None = None) -> Scene:
     return scene
 
 
-def open_run(viewer: Any, folder: Path, work: Work | None = None) -> Scene:
-    """Read a run folder and show it; for a window that stays quick meanwhile, see `reader`.
+def open_run(
+    viewer: Any, folder: Path, work: Work | None = None, tell: Callable[[Message], object] = lambda _: None
+) -> Scene:
+    """Read a run folder and show it; for a window that stays quick meanwhile, see `opening.open_later`.
 
     Raises
     ------
     InvalidArgumentError, InvalidDataError
         As `ReviewedRun.open`.
     """
-    return show_run(viewer, ReviewedRun.open(Path(folder)), work)
+    return show_run(viewer, ReviewedRun.open(Path(folder)), work, tell)
 
 
 def close_run(viewer: Any) -> None:
-    """Close the review of a viewer, if there is one."""
+    """Close the review of a viewer, if there is one; what could not be written is told."""
     _REGISTRY.close(viewer)

@@ -20,7 +20,7 @@ from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.masks import FieldMasks
 from napari_msc_vision import convert
 from napari_msc_vision.convert import Finding, Placement
-from napari_msc_vision.fields import Picture, Pictures, directions
+from napari_msc_vision.fields import Picture, Pictures, check_images, directions, moved
 from napari_msc_vision.session import Message, ReviewSession
 from napari_msc_vision.work import Task
 
@@ -33,6 +33,7 @@ ONE_COLOUR = {
 }
 OUTLINES_PX = {convert.CELLS: 1, convert.AGGREGATES: 3}
 NO_PICTURE = "no picture"
+MOVED = "If the images were moved, say where they are: File > IO Utilities > The images of this run have moved."
 LANE = "directions"
 
 
@@ -119,9 +120,25 @@ class Scene:
     def locate(self, key: str) -> tuple[Path, PlaneChoice]:
         """Return where the picture of a field lies, and which plane of the file it is."""
         task = self.session.run.task(key)
-        if self._images_folder is None:
-            return task.source, task.plane
-        return self._images_folder / task.row.path, task.plane
+        return task.source if self._images_folder is None else moved(task.row.path, self._images_folder), task.plane
+
+    def move_images(self, folder: Path) -> None:
+        """Look for the images in another folder from now on, if those of the run lie there."""
+        fields = self.session.run.original.fields
+        wanted = [one.score for one in fields.values() if one.score.image_sha256 is not None]
+        if self.key is not None and fields[self.key].score.image_sha256 is not None:
+            wanted.insert(0, fields[self.key].score)
+
+        def take(_: None) -> None:
+            self._images_folder = folder
+            self.pictures.clear()
+            if self.key is not None:
+                self._on_field_opened(self.key)
+
+        def refuse(err: Exception) -> None:
+            self.session.said.emit(Message("error", str(err)))
+
+        self.session.work.submit(lambda: check_images(wanted[:1], folder), take, refuse, lane=LANE)
 
     def centre_on(self, box_px: convert.Box) -> None:
         """Move the view to a place of the image."""
@@ -193,7 +210,13 @@ class Scene:
         self._show_blank(NO_PICTURE)
         if not isinstance(err, MscVisionError):
             logger.error("A picture could not be read", exc_info=err)
-        self.session.said.emit(Message("error", f"{err} Masks and figures of the field are shown without it."))
+        self.session.said.emit(Message("error", f"{err} {self._advice()}"))
+
+    def _advice(self) -> str:
+        assert self.key is not None
+        path, _ = self.locate(self.key)
+        shown = "Masks and figures of the field are shown without its picture."
+        return shown if path.exists() else f"{shown} {MOVED}"
 
     def _show_picture(self, picture: Picture) -> None:
         layer = self.image

@@ -1,0 +1,179 @@
+"""Open a run in a window that stays quick: it is read off the main thread, then shown with its docks.
+
+What goes wrong is told in the viewer. A review ends with its window: what was corrected is measured and written first.
+"""
+
+import logging
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from napari.utils import progress
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
+from qtpy.QtWidgets import QApplication, QFileDialog
+
+from msc_vision.batch.reviewed import ReviewedRun
+from msc_vision.errors import MscVisionError
+from napari_msc_vision import registry
+from napari_msc_vision.qt_work import QtWork
+from napari_msc_vision.sample import Steps, sample_run
+from napari_msc_vision.scene import Scene
+from napari_msc_vision.session import Message
+
+logger = logging.getLogger(__name__)
+
+PLUGIN = "napari-msc-vision"
+DOCKS = ("Navigator", "Correct", "Decide", "Measure")
+_LANE = "opening"
+_PROGRESS_EVERY_MS = 200
+_TELL = {"info": show_info, "warning": show_warning, "error": show_error}
+
+
+def tell(message: Message) -> None:
+    """Show a message in the viewer."""
+    _TELL[message.level](message.text)
+
+
+def has_window(viewer: Any) -> bool:
+    """Return whether a viewer has a window, so that work may go on beside it."""
+    return QApplication.instance() is not None and getattr(registry.bare(viewer), "window", None) is not None
+
+
+def open_later(viewer: Any, folder: Path, opened: Callable[[Scene], object] = lambda _: None) -> None:
+    """Read a run folder beside the window and show it when it is there.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+    folder : Path
+    opened : callable
+        Hears when it is shown.
+    """
+    work = QtWork()
+
+    def show(run: ReviewedRun) -> None:
+        opened(show_in_window(viewer, run, work))
+
+    def fail(err: Exception) -> None:
+        work.close()
+        tell(Message("error", _sentence(err)))
+
+    work.submit(lambda: ReviewedRun.open(folder), show, fail, lane=_LANE)
+
+
+def open_sample_later(viewer: Any, name: str, folder: Path, placeholder: str) -> None:
+    """Make a sample beside the window, show how far it is, and open it; the layer ``placeholder`` goes then.
+
+    Parameters
+    ----------
+    viewer : napari viewer
+    name : str
+    folder : Path
+        Where samples are kept.
+    placeholder : str
+        Name of the layer that stands for it meanwhile.
+    """
+    work, steps = QtWork(), Steps()
+    bar = progress(total=100, desc=f"Sample {name}")
+    timer = QTimer(work)
+    timer.timeout.connect(lambda: _advance(bar, steps))
+    timer.start(_PROGRESS_EVERY_MS)
+
+    def finish() -> None:
+        timer.stop()
+        bar.close()
+        layers = registry.bare(viewer).layers
+        if placeholder in layers:
+            layers.remove(placeholder)
+
+    def show(run: ReviewedRun) -> None:
+        finish()
+        show_in_window(viewer, run, work)
+
+    def fail(err: Exception) -> None:
+        finish()
+        work.close()
+        tell(Message("error", _sentence(err)))
+
+    work.submit(lambda: ReviewedRun.open(sample_run(name, folder, heard=steps)), show, fail, lane=_LANE)
+
+
+def _advance(bar: Any, steps: Steps) -> None:
+    bar.n = round(100 * steps.n_done / max(steps.n_steps, 1))
+    bar.refresh()
+
+
+def show_in_window(viewer: Any, run: ReviewedRun, work: QtWork) -> Scene:
+    """Show a run that was read, with its docks; its messages come up in the viewer."""
+    scene = registry.show_run(viewer, run, work, tell)
+    _add_docks(viewer)
+    _Ending(registry.bare(viewer))
+    return scene
+
+
+def ask_for_run(viewer: Any) -> None:
+    """Let somebody choose a run folder, and open it."""
+    parent = registry.bare(viewer).window._qt_window
+    chosen = QFileDialog.getExistingDirectory(parent, "Open a run: choose the folder that holds run.json")
+    if chosen:
+        open_later(viewer, Path(chosen))
+
+
+def ask_for_images(viewer: Any) -> None:
+    """Let somebody say where the images of the run lie now."""
+    scene = registry.scene_of(viewer)
+    if scene is None:
+        tell(Message("info", "No run is open: drop a run folder on the viewer first."))
+        return
+    parent = registry.bare(viewer).window._qt_window
+    chosen = QFileDialog.getExistingDirectory(parent, "Where are the images of this run now?")
+    if chosen:
+        scene.move_images(Path(chosen))
+
+
+def _sentence(err: Exception) -> str:
+    if not isinstance(err, MscVisionError):
+        logger.error("A run could not be opened", exc_info=err)
+        return f"The run could not be opened ({type(err).__name__}: {err}); check it with `msc-vision verify`."
+    return str(err)
+
+
+def _add_docks(viewer: Any) -> None:
+    """Show the docks on the right: the navigator above, the others as tabs below it."""
+    window = registry.bare(viewer).window
+    found = []
+    for name in DOCKS:
+        dock, _ = window.add_plugin_dock_widget(PLUGIN, name)
+        found.append(dock)
+    main = window._qt_window
+    for one, other in pairwise(found[1:]):
+        main.tabifyDockWidget(one, other)
+    found[1].raise_()
+
+
+class _Ending(QObject):
+    """Ends the review of a viewer when its window was closed, or the program ends."""
+
+    def __init__(self, viewer: Any) -> None:
+        window = viewer.window._qt_window
+        super().__init__(window)
+        self._viewer, self._window = viewer, window
+        window.installEventFilter(self)
+        application = QApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._end, Qt.ConnectionType.UniqueConnection)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  (Qt's name)
+        """Look again after the window was asked to close: somebody may have said no."""
+        if event.type() == QEvent.Type.Close:
+            QTimer.singleShot(0, self._end_if_closed)
+        return super().eventFilter(watched, event)
+
+    def _end_if_closed(self) -> None:
+        if not self._window.isVisible():
+            self._end()
+
+    def _end(self) -> None:
+        registry.close_run(self._viewer)
