@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msc_vision.batch.courses import VesselScan, vessel_courses
 from msc_vision.batch.reviewed import ReviewedRun, RunFigures, measure_masks, second_look
@@ -19,7 +20,7 @@ from msc_vision.batch.store import RUN_NAME
 from msc_vision.errors import MscVisionError, UndefinedResultError
 from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.report.cell_distribution import CellDistribution, Expected, cell_distribution, expected_of_baseline
-from msc_vision.report.cell_table import CellFigure, CellTable, cell_table, joined_cells
+from msc_vision.report.cell_table import CellFigure, CellTable, cell_table, joined_cells, read_cell_table
 from msc_vision.report.words import count
 from msc_vision.review.masks import FieldMasks
 from msc_vision.review.state import ReviewState
@@ -100,16 +101,82 @@ def with_open_field(vessel: CellTable, key: str, measured: CellTable | None) -> 
     return joined_cells([vessel.of(vessel.keys != key), measured])
 
 
-def measured_cells(run: ReviewedRun, key: str, masks: FieldMasks) -> CellTable:
-    """Return the cells of a field as its corrected masks have them; takes about a second.
+def vessel_cells(run: Path, asked: Question) -> CellTable:
+    """Return the cells of a vessel as the run found them.
+
+    Raises
+    ------
+    InvalidDataError
+        If a table of objects cannot be read.
+    """
+    return read_cell_table(run, [one.row for one in asked.fields], [one.score.key for one in asked.fields])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OpenField:
+    """The open field as it stands, taken from the session before the work leaves the main thread.
+
+    Attributes
+    ----------
+    run : ReviewedRun
+    key : str
+    masks : FieldMasks
+        After all corrections.
+    objects : structured array or None
+        Measured in this session.
+    known : CellTable or None
+        Its cells, if they were measured for these very masks already; while it is being measured, those of before.
+    is_corrected : bool
+    is_waiting : bool
+        Its shapes are being measured, and the cells come with them.
+    """
+
+    run: ReviewedRun
+    key: str
+    masks: FieldMasks
+    objects: NDArray[np.void] | None
+    known: CellTable | None
+    is_corrected: bool
+    is_waiting: bool
+
+
+def masks_stamp(session: ReviewSession) -> tuple[object, object]:
+    """Return what changes when the cells of the open field have to be taken anew."""
+    return session.masks, session.objects
+
+
+def open_field(session: ReviewSession, known: CellTable | None, known_of: object) -> OpenField:
+    """Return the open field of a session; ``known`` are its cells as they were when its stamp was ``known_of``."""
+    key, masks = session.current, session.masks
+    assert key is not None
+    assert masks is not None
+    stamp = masks_stamp(session)
+    is_known = isinstance(known_of, tuple) and all(a is b for a, b in zip(known_of, stamp, strict=True))
+    is_corrected = bool(session.run.state.of(key).edits)
+    is_waiting = not session.is_measured
+    kept = known if is_known or is_waiting else None
+    return OpenField(session.run, key, masks, session.objects, kept, is_corrected, is_waiting)
+
+
+def open_cells(field: OpenField) -> CellTable | None:
+    """Return the cells of the open field after its correction; None where they are as the run found them.
+
+    While the session is still measuring, the cells of before are returned; of a field that was corrected in an earlier
+    session they are measured here, which takes about a second.
 
     Raises
     ------
     MscVisionError
         As `measure_masks`.
     """
-    _, objects = measure_masks(second_look(run.task(key)), run.original.fields[key].score, masks)
-    return cell_table(key, objects)
+    if field.known is not None:
+        return field.known
+    if field.objects is not None:
+        return cell_table(field.key, field.objects)
+    if not field.is_corrected or field.is_waiting:
+        return None
+    found = field.run.original.fields[field.key].score
+    return cell_table(field.key, measure_masks(second_look(field.run.task(field.key)), found, field.masks)[1])
 
 
 def answer(asked: Question, vessel: CellTable) -> Answer:

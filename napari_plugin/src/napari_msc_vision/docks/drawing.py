@@ -1,4 +1,4 @@
-"""Drawings of the dock Measure: the spread of a figure, and the time line of a vessel; they draw what they are given."""
+"""Drawings of the dock Measure: the spread of a figure, the time line of a vessel. They draw what they are given."""
 
 from datetime import timedelta
 from itertools import pairwise
