@@ -129,9 +129,7 @@ class MeasureDock(RunDock):
         layout = QVBoxLayout(page)
         cells = _button("Cells of this field (CSV)…", "One row per cell, every figure of the table")
         fields = _button("Fields after the review (CSV)…", "One row per field: figures, judgement, reason, by whom")
-        picture = _button(
-            "Picture with scale bar (PNG)…", "The picture as shown, who made it, when, of which run"
-        )
+        picture = _button("Picture with scale bar (PNG)…", "The picture as shown, who made it, when, of which run")
         cells.clicked.connect(self.save_cells)
         fields.clicked.connect(self.save_fields)
         picture.clicked.connect(self.save_picture)
