@@ -1,6 +1,6 @@
 """Walk through every field of a large vessel in a real napari window, edit some, and print what it took as JSON.
 
-``xvfb-run -a -s "-screen 0 1600x1200x24" python -m benchmarks.review_walk RUN [N]``; run it on a copy: it writes reviews.
+``xvfb-run -a -s "-screen 0 1600x1200x24" python -m benchmarks.review_walk RUN [N]``, on a copy: it writes reviews.
 """
 
 import json

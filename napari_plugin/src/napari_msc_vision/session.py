@@ -142,7 +142,7 @@ class ReviewSession:
         if key in self._kept:
             self._opened(key, self._kept[key])
         else:
-            self.work.submit(
+            self._submit(
                 lambda: self._read_masks(key),
                 lambda masks: self._opened(key, masks),
                 lambda err: self._not_opened(key, err),
@@ -153,7 +153,7 @@ class ReviewSession:
         """Read the masks of fields that are likely to be opened next."""
         for key in keys[: _MASKS_KEPT // 2]:
             if key not in self._kept:
-                self.work.submit(
+                self._submit(
                     partial(self._read_masks, key),
                     partial(self._keep, key),
                     lambda _: None,  # opening it says what is wrong
@@ -174,7 +174,7 @@ class ReviewSession:
 
     def refresh(self) -> None:
         """Take in what others did meanwhile."""
-        self.work.submit(lambda: self._locked(self.run.refresh), self._refreshed, self._failed, lane=_WRITE)
+        self._submit(lambda: self._locked(self.run.refresh), self._refreshed, self._failed, lane=_WRITE)
 
     def _read_masks(self, key: str) -> FieldMasks:
         return self._locked(lambda: self.run.masks(key))
@@ -354,7 +354,7 @@ class ReviewSession:
                 self.figures_changed.emit()
                 self._measure()
 
-        self.work.submit(figure, done, self._failed, lane=_FIGURES)
+        self._submit(figure, done, self._failed, lane=_FIGURES)
 
     def _measure(self) -> None:
         """Measure the open field as a run measures one, one at a time, until the figures are of the masks shown."""
@@ -387,7 +387,7 @@ class ReviewSession:
             self._is_measuring = False
             self._failed(err)
 
-        self.work.submit(measure, done, failed, lane=_MEASURE)
+        self._submit(measure, done, failed, lane=_MEASURE)
 
     def _look_at(self, key: str) -> SecondLook:
         look = self._look
@@ -431,7 +431,7 @@ class ReviewSession:
             self._tell("info", f"{vessel_id}: {record['verdict']}. Recommended: {record['recommended_action']}.")
             self.state_changed.emit()
 
-        self.work.submit(judge, done, self._failed, lane=_WRITE)
+        self._submit(judge, done, self._failed, lane=_WRITE)
 
     def records(self, vessel_id: str) -> list[dict[str, Any]]:
         """Return the decision records of a vessel in the run folder, the last one first.
@@ -468,7 +468,7 @@ class ReviewSession:
 
     def save(self) -> None:
         """Try again to write what could not be written."""
-        self.work.submit(self._empty_outbox, self._written, self._not_written, lane=_WRITE)
+        self._submit(self._empty_outbox, self._written, self._not_written, lane=_WRITE)
 
     def _write(self, entry: _Entry) -> None:
         self._outbox.append(entry)
@@ -514,7 +514,7 @@ class ReviewSession:
                     self.score = figures.fields[self.current].score
                 self.figures_changed.emit()
 
-        self.work.submit(lambda: self._locked(self.run.figures), done, self._failed, lane=_FIGURES)
+        self._submit(lambda: self._locked(self.run.figures), done, self._failed, lane=_FIGURES)
 
     def _not_written(self, err: Exception) -> None:
         if isinstance(err, OutputError):
@@ -527,9 +527,18 @@ class ReviewSession:
     def close(self) -> None:
         """Measure what was corrected and not measured yet, wait for what is being written, and stop."""
         if not self._is_closed:
-            self._is_closed = True
             self._leave()
+            self._is_closed = True
             self.work.close()
+            if self._outbox:
+                self._tell("error", f"{len(self._outbox)} entries could not be saved and are lost with this window.")
+
+    def _submit(
+        self, job: Callable[[], T], done: Callable[[T], object], failed: Callable[[Exception], object], *, lane: str
+    ) -> None:
+        """Hand over a job; what an answer would set going after the end is let be."""
+        if not self._is_closed:
+            self.work.submit(job, done, failed, lane=lane)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
