@@ -140,6 +140,28 @@ def _score(task: FieldTask, tile_map: TileMap) -> FieldScore:
         return _score_tiled(task, frame, image, sha256, tile_map)
 
 
+def working_shape_of(task: FieldTask) -> tuple[int, int]:
+    """Return height and width of a field in working pixels, without reading its pixels.
+
+    Raises
+    ------
+    InvalidDataError
+        If its image cannot be read.
+    """
+    with open_image(task.source, task.plane) as image:
+        pixel_size_um = task.row.pixel_size_um or image.info.pixel_size_um
+        height, width = image.info.shape
+        factor = _binning(task, image.info, pixel_size_um)
+    return -(-height // factor), -(-width // factor)
+
+
+def _binning(task: FieldTask, info: ImageInfo, pixel_size_um: float | None) -> int:
+    settings = task.pipeline.scale
+    if pixel_size_um is None:
+        return _factor_of_unknown(info.shape, settings)
+    return working_factor(pixel_size_um, settings.target_um)
+
+
 def _checked_sha256(task: FieldTask) -> str:
     """Return the hash of the image, and refuse one that is not the image the manifest speaks of."""
     sha256 = content_sha256(task.source)
@@ -166,13 +188,7 @@ def _check_info(task: FieldTask, info: ImageInfo) -> None:
 
 def _frame(task: FieldTask, image: FieldImage, native: NDArray[Any] | None) -> Frame:
     pixel_size_um = _pixel_size_um(task, image.info)
-    settings = task.pipeline.scale
-    factor = (
-        _factor_of_unknown(image.info.shape, settings)
-        if pixel_size_um is None
-        else working_factor(pixel_size_um, settings.target_um)
-    )
-    return frame_of(image, native, pixel_size_um, factor)
+    return frame_of(image, native, pixel_size_um, _binning(task, image.info, pixel_size_um))
 
 
 def _pixel_size_um(task: FieldTask, info: ImageInfo) -> float | None:

@@ -110,6 +110,11 @@ def read_bytes(run: Path, name: str) -> bytes:
         raise _unreadable(run / name, err) from err
 
 
+def read_object(run: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object in a file of a run folder; errors as `read_bytes`, also if it holds no object."""
+    return _object(run / name, read_bytes(run, name))
+
+
 def _object(path: Path, content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content)

@@ -91,7 +91,7 @@ class ReviewEvent:
     reason_code, reason : str or None
     follows : str or None
         The event of the same target that was the last one known to the reviewer: two that follow the same one were
-        made without knowing of each other.
+        made without knowing of each other, and one that knows of both names both, separated by a space.
     """
 
     event_id: str

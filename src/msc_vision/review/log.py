@@ -1,7 +1,7 @@
 """The folder ``reviews/`` of a run: one file per event, so that two people never write to the same one."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,12 +34,21 @@ class ReadLog:
     problems: tuple[str, ...] = ()
 
 
-def read_log(run: Path) -> ReadLog:
-    """Return every event in a run folder; one that is damaged is named among the problems, the others are read."""
+def read_log(run: Path, known: Collection[str] = ()) -> ReadLog:
+    """Return every event in a run folder; one that is damaged is named among the problems, the others are read.
+
+    Parameters
+    ----------
+    run : Path
+    known : collection of str
+        Names of files that were read before and are left out.
+    """
     events, sha256, problems = [], {}, []
     folder = run / REVIEWS_NAME
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         name = f"{REVIEWS_NAME}/{path.name}"
+        if path.name in known:
+            continue
         try:
             content = path.read_bytes()
             event = parse_event(content)

@@ -29,6 +29,8 @@ class FieldReview:
         Corrections of its masks, in the order they are applied.
     measured : ReviewEvent or None
         The last one with the figures of its corrected masks.
+    unmeasured : tuple of ReviewEvent
+        Corrections that ``measured`` does not know of.
     findings : tuple of ReviewEvent
         What was added and dismissed.
     events : tuple of ReviewEvent
@@ -41,6 +43,7 @@ class FieldReview:
     is_disputed: bool = False
     edits: tuple[ReviewEvent, ...] = ()
     measured: ReviewEvent | None = None
+    unmeasured: tuple[ReviewEvent, ...] = ()
     findings: tuple[ReviewEvent, ...] = ()
     events: tuple[ReviewEvent, ...] = ()
 
@@ -51,8 +54,13 @@ class FieldReview:
 
     @property
     def needs_measuring(self) -> bool:
-        """Whether its masks were corrected after its figures were taken."""
-        return bool(self.edits) and (self.measured is None or self.measured.at < self.edits[-1].at)
+        """Whether its masks were corrected and its figures do not know of all of it."""
+        return bool(self.unmeasured)
+
+    @property
+    def last(self) -> str | None:
+        """Return what the next event of this field follows: the events that no other one follows."""
+        return heads(self.events)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +77,44 @@ class ReviewState:
 
 def review_state(events: Sequence[ReviewEvent]) -> ReviewState:
     """Return what follows from the events of a run; the order they are given in does not matter."""
+    return with_events(ReviewState(), events)
+
+
+def with_events(state: ReviewState, events: Sequence[ReviewEvent]) -> ReviewState:
+    """Return what follows from more events; only the fields and vessels that they are about are looked at again."""
     by_field: defaultdict[str, list[ReviewEvent]] = defaultdict(list)
     by_vessel: defaultdict[str, list[ReviewEvent]] = defaultdict(list)
-    for event in sorted(events, key=lambda one: (one.at, one.event_id)):
+    for event in events:
         if event.target.field is None:
             by_vessel[event.target.vessel_id].append(event)
         else:
             by_field[event.target.field].append(event)
-    return ReviewState(
-        {key: _field(key, found) for key, found in by_field.items()},
-        {vessel_id: tuple(found) for vessel_id, found in by_vessel.items()},
-    )
+    fields = {key: field_review(key, (*state.of(key).events, *more)) for key, more in by_field.items()}
+    vessels = {name: _in_order((*state.vessels.get(name, ()), *more)) for name, more in by_vessel.items()}
+    return ReviewState({**state.fields, **fields}, {**state.vessels, **vessels})
 
 
-def _field(key: str, events: Sequence[ReviewEvent]) -> FieldReview:
+def _in_order(events: Sequence[ReviewEvent]) -> tuple[ReviewEvent, ...]:
+    unique = {one.event_id: one for one in events}
+    return tuple(sorted(unique.values(), key=lambda one: (one.at, one.event_id)))
+
+
+def heads(events: Sequence[ReviewEvent]) -> str | None:
+    """Return the ids of the events that no other one follows, separated by spaces; None of no events.
+
+    It is one, unless people worked without knowing of each other.
+    """
+    followed = {name for one in events for name in (one.follows or "").split()}
+    return " ".join(sorted(one.event_id for one in events if one.event_id not in followed)) or None
+
+
+def field_review(key: str, events: Sequence[ReviewEvent]) -> FieldReview:
+    """Return how a field stands after some events, whatever order they are given in."""
+    events = _in_order(events)
     decided, is_disputed = _judgement(events)
+    edits = tuple(one for one in events if one.action == "edited")
     measured = [one for one in events if one.action == "measured"]
+    covered = _before(measured[-1], {one.event_id: one for one in events}) if measured else set()
     standing: Standing = "looked at"
     if decided is not None and decided.action in _JUDGED:
         standing = _JUDGED[decided.action]
@@ -93,8 +123,9 @@ def _field(key: str, events: Sequence[ReviewEvent]) -> FieldReview:
         standing,
         decided if standing in _STRICTEST else None,
         is_disputed,
-        tuple(one for one in events if one.action == "edited"),
+        edits,
         measured[-1] if measured else None,
+        tuple(one for one in edits if one.event_id not in covered),
         tuple(one for one in events if one.action in ("finding-added", "finding-dismissed")),
         tuple(events),
     )
@@ -120,8 +151,10 @@ def _judgement(events: Sequence[ReviewEvent]) -> tuple[ReviewEvent | None, bool]
 def _before(event: ReviewEvent, known: Mapping[str, ReviewEvent]) -> set[str]:
     """Return the ids of the events that its reviewer knew of."""
     found: set[str] = set()
-    at: ReviewEvent | None = event
-    while at is not None and at.follows is not None and at.follows not in found:
-        found.add(at.follows)
-        at = known.get(at.follows)
+    ahead = (event.follows or "").split()
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += (known[name].follows or "").split() if name in known else []
     return found

@@ -46,7 +46,7 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class _LayerAmount:
+class LayerAmount:
     """``looked_at`` is what was looked at without finding any, cm² of a count or fields of a share; else None."""
 
     mean: SampledMean
@@ -88,20 +88,28 @@ def with_intervals(
     layers, vessels = dict(found.layers), dict(found.vessels)
     for vessel_id, of_layers in groups.items():
         kind = catalogue.get(next(iter(of_layers.values()))[0].row.vessel_type)
-        known = {number: _layer(members, kind, settings) for number, members in of_layers.items()}
+        known = {number: layer_amounts(members, kind, settings) for number, members in of_layers.items()}
         for number, amounts in known.items():
-            layers[vessel_id, number] = _told(layers[vessel_id, number], {n: a.interval for n, a in amounts.items()})
-        vessels[vessel_id] = _told(vessels[vessel_id], _vessel(vessel_id, known, kind))
+            layers[vessel_id, number] = told(layers[vessel_id, number], intervals_of(amounts))
+        vessels[vessel_id] = told(vessels[vessel_id], vessel_amounts(vessel_id, known, kind))
     return replace(found, layers=layers, vessels=vessels)
 
 
-def _told(character: Character, intervals: Mapping[str, Interval]) -> Character:
+def intervals_of(amounts: Mapping[str, LayerAmount]) -> dict[str, Interval]:
+    """Return the intervals of the amounts of one layer, by column."""
+    return {name: one.interval for name, one in amounts.items()}
+
+
+def told(character: Character, intervals: Mapping[str, Interval]) -> Character:
+    """Return a character with intervals of its amounts, by column."""
     rounded: dict[str, Any] = {name: (round(low, 6), round(high, 6)) for name, (low, high) in intervals.items()}
     return replace(character, **rounded)
 
 
-def _layer(members: Sequence[ScoredField], kind: VesselType, settings: SamplingSettings) -> dict[str, _LayerAmount]:
-    """Return what the fields of a layer tell, by column; an amount that too few fields have is left out."""
+def layer_amounts(
+    members: Sequence[ScoredField], kind: VesselType, settings: SamplingSettings
+) -> dict[str, LayerAmount]:
+    """Return what the scored fields of a layer tell, by column; an amount that too few fields have is left out."""
     found = {}
     for amount in AMOUNTS:
         telling = [(one, value) for one in members if (value := amount.of_field(one)) is not None]
@@ -116,7 +124,7 @@ def _layer(members: Sequence[ScoredField], kind: VesselType, settings: SamplingS
     return found
 
 
-def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], placement: Placement) -> _LayerAmount:
+def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], placement: Placement) -> LayerAmount:
     values = np.array([value for _, value in telling])
     areas = [one.score.judgeable_area_mm2 for one, _ in telling]
     weights = np.array([1.0 if area is None else area for area in areas])
@@ -124,12 +132,12 @@ def _layer_amount(amount: Amount, telling: Sequence[tuple[ScoredField, float]], 
     mean = spatial_mean(values, weights, placement.places_mm, placement.sides_mm)
     looked_at = None if values.any() else _looked_at(amount, areas)
     if looked_at is not None:
-        return _LayerAmount(mean, (0.0, _most_overlooked(amount, looked_at)), looked_at)
-    return _LayerAmount(mean, figure(mean, amount.scale, 0.0).interval)
+        return LayerAmount(mean, (0.0, _most_overlooked(amount, looked_at)), looked_at)
+    return LayerAmount(mean, figure(mean, amount.scale, 0.0).interval)
 
 
 def _looked_at(amount: Amount, areas_mm2: Sequence[float | None]) -> float | None:
-    """Return how much was looked at, as `_LayerAmount` says; None where that tells nothing."""
+    """Return how much was looked at, as `LayerAmount` says; None where that tells nothing."""
     if amount.is_count:
         return math.fsum(area for area in areas_mm2 if area is not None) / _MM2_PER_CM2 or None
     return float(len(areas_mm2)) if amount.scale is PERCENT else None
@@ -140,7 +148,9 @@ def _most_overlooked(amount: Amount, looked_at: float) -> float:
     return _RARE / looked_at if amount.is_count else -100 * math.expm1(-_RARE / looked_at)
 
 
-def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], kind: VesselType) -> dict[str, Interval]:
+def vessel_amounts(
+    vessel_id: str, layers: Mapping[int, Mapping[str, LayerAmount]], kind: VesselType
+) -> dict[str, Interval]:
     """Return the intervals of a vessel, where its layers tell enough; that of its one layer if it has but one."""
     if kind.layers == 1:
         return {name: one.interval for name, one in layers.get(1, {}).items()}
@@ -153,7 +163,7 @@ def _vessel(vessel_id: str, layers: Mapping[int, Mapping[str, _LayerAmount]], ki
     return found
 
 
-def _together(vessel_id: str, amount: Amount, known: Mapping[int, _LayerAmount], kind: VesselType) -> Interval | None:
+def _together(vessel_id: str, amount: Amount, known: Mapping[int, LayerAmount], kind: VesselType) -> Interval | None:
     """Return the interval of a vessel from layers that speak for it; None if nothing in them differs."""
     looked_at = [one.looked_at for one in known.values() if one.looked_at is not None]
     if len(looked_at) == len(known):  # none was found anywhere

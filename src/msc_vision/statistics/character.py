@@ -134,7 +134,7 @@ def characters(fields: Iterable[ScoredField], pipeline_sha256: str, yardsticks: 
     listed = sorted(fields, key=lambda one: one.score.key)
     latest = latest_fields(listed)
     scored = [one for one in listed if one.score.status == "scored"]
-    hazy = _suddenly_hazy(listed)
+    hazy = suddenly_hazy(listed)
     by_vessel: defaultdict[str, list[ScoredField]] = defaultdict(list)
     by_layer: defaultdict[tuple[str, int], list[ScoredField]] = defaultdict(list)
     for one in scored:
@@ -142,13 +142,13 @@ def characters(fields: Iterable[ScoredField], pipeline_sha256: str, yardsticks: 
             by_vessel[one.row.vessel_id].append(one)
             by_layer[one.row.vessel_id, one.row.layer].append(one)
     return Characters(
-        {key: _character(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_vessel.items())},
-        {key: _character(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_layer.items())},
-        {one.score.key: _drift([one], pipeline_sha256, yardsticks.baseline) for one in scored},
+        {key: character_of(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_vessel.items())},
+        {key: character_of(some, pipeline_sha256, yardsticks, hazy) for key, some in sorted(by_layer.items())},
+        {one.score.key: drift_of([one], pipeline_sha256, yardsticks.baseline) for one in scored},
     )
 
 
-def _suddenly_hazy(fields: Sequence[ScoredField]) -> frozenset[str]:
+def suddenly_hazy(fields: Sequence[ScoredField]) -> frozenset[str]:
     """Return the keys of fields whose medium has turned hazy since the same place was last pictured."""
     by_vessel: defaultdict[str, dict[str, ScoredField]] = defaultdict(dict)
     for one in fields:
@@ -170,10 +170,21 @@ def _turned_hazy(before: FieldScore, after: FieldScore) -> bool:
     return bool(sudden_haze(first, last))
 
 
-def _character(
+def character_of(
     fields: Sequence[ScoredField], pipeline_sha256: str, yardsticks: Yardsticks, hazy: Container[str]
 ) -> Character:
-    drift = _drift(fields, pipeline_sha256, yardsticks.baseline)
+    """Return the character of one layer or vessel.
+
+    Parameters
+    ----------
+    fields : sequence of ScoredField
+        Its scored fields of the latest time point, at least one, ordered by key.
+    pipeline_sha256 : str
+    yardsticks : Yardsticks
+    hazy : container of str
+        Keys of fields that `suddenly_hazy` names.
+    """
+    drift = drift_of(fields, pipeline_sha256, yardsticks.baseline)
     spread = _spread(fields, pipeline_sha256, yardsticks.baseline)
     density = _density(fields, yardsticks.calibration)
     signs = [one.score.contamination for one in fields]
@@ -215,7 +226,8 @@ def _joint_signs(n_suspect: int, n_clear: int) -> VisualSigns:
     return "no visual sign" if n_clear else "not assessable"
 
 
-def _drift(fields: Sequence[ScoredField], pipeline_sha256: str, baseline: Baseline | None) -> Drift:
+def drift_of(fields: Sequence[ScoredField], pipeline_sha256: str, baseline: Baseline | None) -> Drift:
+    """Return the drift of some scored fields together."""
     if baseline is None:
         return NO_BASELINE
     return baseline.drift([profiled(one.row, one.score, pipeline_sha256) for one in fields])

@@ -30,10 +30,19 @@ MEASURED: tuple[LayerState, ...] = ("measured", "measured-degraded")
 
 @dataclass(frozen=True, slots=True)
 class ScoredField:
-    """One field of a run: its manifest row and what came of it."""
+    """One field of a run: its manifest row and what came of it.
+
+    ``is_accepted``: a person looked at it and took its figures as they are, so its flags are no doubt any more.
+    """
 
     row: ManifestRow
     score: FieldScore
+    is_accepted: bool = False
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether it carries a flag that a person has to look at, and none did."""
+        return not self.is_accepted and bool(DOUBTFUL & {*self.score.flags})
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,24 +154,59 @@ def _estimate_layers(
     by_layer: defaultdict[int, list[ScoredField]] = defaultdict(list)
     keys: set[str] = set()
     for field in sorted(fields, key=lambda one: one.score.key):
-        _check_field(field, vessel)
+        check_field(field, vessel)
         if field.score.key in keys:
             raise InvalidDataError(f"{field.score.path}: field {field.score.key!r} comes twice; it would count twice.")
         keys.add(field.score.key)
         by_layer[field.row.layer].append(field)
-    reachable = vessel.reachable_layers(optics_profile)
     latest = latest_keys({field.score.key: field.row for field in fields})
     return tuple(
-        _with_interval(
-            _estimate_layer(vessel_id, vessel, layer, by_layer[layer], latest, layer in reachable, optics_profile),
-            [one for one in by_layer[layer] if one.score.key in latest and one.score.status == "scored"],
-            settings,
-        )
+        estimate_layer(LayerPlace(vessel_id, vessel, layer), by_layer[layer], latest, optics_profile, settings)
         for layer in range(1, vessel.layers + 1)
     )
 
 
-def _check_field(field: ScoredField, vessel: VesselType) -> None:
+@dataclass(frozen=True, slots=True)
+class LayerPlace:
+    """Which layer of which vessel."""
+
+    vessel_id: str
+    vessel: VesselType
+    layer: int
+
+
+def estimate_layer(
+    place: LayerPlace,
+    fields: Sequence[ScoredField],
+    latest: frozenset[str],
+    optics_profile: str,
+    settings: SamplingSettings,
+) -> LayerEstimate:
+    """Return the estimate of one layer; `layer_estimates` does this for all layers of all vessels.
+
+    Parameters
+    ----------
+    place : LayerPlace
+    fields : sequence of ScoredField
+        Those of the layer, of every time point, ordered by key, each once and checked by `check_field`.
+    latest : frozenset of str
+        Keys of the fields of the vessel's latest time point.
+    optics_profile : str
+    settings : SamplingSettings
+    """
+    is_reachable = place.layer in place.vessel.reachable_layers(optics_profile)
+    estimate = _estimate_layer(place, fields, latest, is_reachable, optics_profile)
+    scored = [one for one in fields if one.score.key in latest and one.score.status == "scored"]
+    return _with_interval(estimate, scored, settings)
+
+
+def check_field(field: ScoredField, vessel: VesselType) -> None:
+    """Refuse a field on a layer that the vessel does not have, or that counts as scored without usable figures.
+
+    Raises
+    ------
+    InvalidDataError
+    """
     row, score = field.row, field.score
     if not 1 <= row.layer <= vessel.layers:
         raise InvalidDataError(f"{row.path}: layer {row.layer} does not exist on {vessel.id} (1..{vessel.layers}).")
@@ -184,14 +228,13 @@ def _check_field(field: ScoredField, vessel: VesselType) -> None:
 
 
 def _estimate_layer(
-    vessel_id: str,
-    vessel: VesselType,
-    layer: int,
+    place: LayerPlace,
     all_fields: Sequence[ScoredField],
     latest: frozenset[str],
     is_reachable: bool,
     optics_profile: str,
 ) -> LayerEstimate:
+    vessel = place.vessel
     fields = [field for field in all_fields if field.score.key in latest]
     n_earlier = len(all_fields) - len(fields)
     first, last = _time_span(fields)
@@ -201,9 +244,9 @@ def _estimate_layer(
     values = [_figure(score.confluency_percent) for score in scored]
     area_mm2 = math.fsum(weights) if weighting == "judgeable area" else None
     return LayerEstimate(
-        vessel_id=vessel_id,
+        vessel_id=place.vessel_id,
         vessel_type=vessel.id,
-        layer=layer,
+        layer=place.layer,
         state=_layer_state(fields, len(scored), is_reachable or n_earlier > 0),
         n_fields_scored=len(scored),
         n_fields_rejected=rejected,
@@ -258,7 +301,7 @@ def _with_interval(layer: LayerEstimate, scored: Sequence[ScoredField], settings
     _, weights = _weights([one.score for one in scored])
     mean = spatial_mean(values, np.array(weights), placement.places_mm, placement.sides_mm)
     mean = mean.of_finite((layer.imaged_percent or 0.0) / 100)
-    flagged = sum(weight for one, weight in zip(scored, weights, strict=True) if DOUBTFUL & {*one.score.flags})
+    flagged = sum(weight for one, weight in zip(scored, weights, strict=True) if one.is_doubtful)
     method_error = settings.method_error(flagged / math.fsum(weights))
     found = figure(mean, PERCENT, method_error / 100)
     return replace(
@@ -301,7 +344,7 @@ def _count(fields: Sequence[ScoredField], status: FieldStatus) -> int:
 
 
 def _figure(value: float | None) -> float:
-    """Return a figure that `_check_field` has already vouched for."""
+    """Return a figure that `check_field` has already vouched for."""
     if value is None:
         raise InvalidDataError("A scored field has no figure.")
     return value
