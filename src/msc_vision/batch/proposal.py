@@ -90,7 +90,7 @@ def propose_masks(image: Path, pipeline: Pipeline, pixel_size_um: float | None =
         if score.status == "failed" or score.height_px is None or score.width_px is None:
             raise InvalidDataError(score.reason or f"{image}: cannot be read.")
         shape, factor = (score.height_px, score.width_px), score.working_factor or 1
-        masks = _read(labels) if labels.exists() else empty_masks((shape[0] // factor, shape[1] // factor))
+        masks = _read(labels) if labels.exists() else empty_masks((-(-shape[0] // factor), -(-shape[1] // factor)))
     return Proposal(
         image=image.absolute(),
         image_sha256=score.image_sha256 or content_sha256(image),

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import re
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -284,7 +285,9 @@ def _origin_text(pair: TrainingPair, labels: bytes) -> str:
 def _tiff(pixels: NDArray[Any], pixel_size_um: float) -> bytes:
     """Return a plane as an OME-TIFF, which states its pixel size without doubt; the same plane gives the same bytes."""
     unit = {"PhysicalSizeXUnit": "µm", "PhysicalSizeYUnit": "µm"}
-    metadata = {"axes": "YX", "PhysicalSizeX": pixel_size_um, "PhysicalSizeY": pixel_size_um, **unit}
+    content = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    sizes = {"PhysicalSizeX": pixel_size_um, "PhysicalSizeY": pixel_size_um, **unit}
+    metadata = {"axes": "YX", "UUID": str(uuid.UUID(content[:32])), **sizes}  # without it, one by the clock
     buffer = io.BytesIO()
     options: dict[str, Any] = {"compression": "zlib", "compressionargs": {"level": 1}, "photometric": "minisblack"}
     tifffile.imwrite(buffer, pixels, ome=True, metadata=metadata, **options)
@@ -294,7 +297,9 @@ def _tiff(pixels: NDArray[Any], pixel_size_um: float) -> bytes:
 # --- a field of a run ------------------------------------------------------------------------------------------------
 
 
-def field_pair(run: ReviewedRun, key: str, masks: FieldMasks, reviewer: Reviewer, at: datetime) -> TrainingPair:
+def field_pair(
+    run: ReviewedRun, key: str, masks: FieldMasks, reviewer: Reviewer, *, at: datetime, image: Path | None = None
+) -> TrainingPair:
     """Return a field of a run with its masks after all corrections as a pair.
 
     Parameters
@@ -308,6 +313,8 @@ def field_pair(run: ReviewedRun, key: str, masks: FieldMasks, reviewer: Reviewer
         Who stands for them.
     at : datetime
         With zone.
+    image : Path, optional
+        Where its picture lies now, if it was moved since the run.
 
     Raises
     ------
@@ -321,10 +328,11 @@ def field_pair(run: ReviewedRun, key: str, masks: FieldMasks, reviewer: Reviewer
         raise InvalidArgumentError(
             f"{score.path}: the field was rejected ({score.reason}) and nobody drew masks in it."
         )
-    origin = Origin(reviewer, at.isoformat(), str(task.source), score.image_sha256, masks.sha256, run.run_id, key)
+    source = task.source if image is None else image
+    origin = Origin(reviewer, at.isoformat(), str(source), score.image_sha256, masks.sha256, run.run_id, key)
     plane = replace(task.plane, time=score.time_index, z=score.z_index)  # a sharpest slice is not looked for again
     return training_pair(
-        Picture(task.source, plane, score.pixel_size_um, score.working_factor or 1), masks, origin, name=key
+        Picture(source, plane, score.pixel_size_um, score.working_factor or 1), masks, origin, name=key
     )
 
 

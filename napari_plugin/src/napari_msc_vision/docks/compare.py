@@ -150,7 +150,9 @@ class ComparePage(QWidget):
         if self._layer is not None and self._layer in self.viewer.layers:
             self.viewer.layers.remove(self._layer)
         words = ["bare to both", f"only {names[0]}", f"only {names[1]}", "both", "not compared"]
-        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent", **COLOURS}
+        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+        for value, colour in COLOURS.items():
+            colours[value] = colour
         active = self.viewer.layers.selection.active
         self._layer = Labels(
             differences,

@@ -121,10 +121,10 @@ class LearnDock(QWidget):
         key, masks, run = session.current, session.masks, session.run
         if key is None or masks is None:
             return
-        at = datetime.now().astimezone()
+        at, (image, _) = datetime.now().astimezone(), self.scene.locate(key)
 
         def job() -> tuple[TrainingPair, Path]:
-            pair = field_pair(run, key, masks, session.reviewer, at)
+            pair = field_pair(run, key, masks, session.reviewer, at=at, image=image)
             return pair, keep_pair(pair, folder)
 
         def done(found: tuple[TrainingPair, Path]) -> None:
