@@ -68,6 +68,7 @@ class Scene:
         self._images_folder: Path | None = None
         self._picture: Picture | None = None
         self._loading: Task | None = None
+        self._is_reading = False
         self._directing: Task | None = None
         self._layers: dict[str, Layer] = {}
         self._found: tuple[Finding, ...] = ()
@@ -85,6 +86,16 @@ class Scene:
         if viewer is None:
             raise RuntimeError("The viewer is closed.")
         return viewer
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the field that is open is shown with its picture, or it is known that there is none."""
+        return self.key is not None and self.key == self.session.current and not self._is_reading
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything there is to show of the open field is shown."""
+        return self.key is not None and self.key == self.session.current and self._loading is None
 
     # --- what docks ask for ------------------------------------------------------------------------------------------
 
@@ -182,6 +193,7 @@ class Scene:
             self._show_picture(self._picture)
             return
         self._show_blank("reading the picture …")
+        self._is_reading = True
         self._loading = self.pictures.fetch(key, self._picture_came, self._picture_failed)
 
     def _on_masks_changed(self, key: str) -> None:
@@ -196,7 +208,7 @@ class Scene:
     # --- the picture -------------------------------------------------------------------------------------------------
 
     def _picture_came(self, picture: Picture) -> None:
-        self._loading, self._picture = None, picture
+        self._is_reading, self._picture = False, picture
         masks = self.session.masks
         if masks is None or self.key != self.session.current:
             return
@@ -206,7 +218,7 @@ class Scene:
         self._show_picture(picture)
 
     def _picture_failed(self, err: Exception) -> None:
-        self._loading = None
+        self._is_reading = False
         self._show_blank(NO_PICTURE)
         if not isinstance(err, MscVisionError):
             logger.error("A picture could not be read", exc_info=err)
@@ -311,6 +323,7 @@ class Scene:
             if task is not None:
                 task.cancel()
         self._loading = self._directing = None
+        self._is_reading = False
 
     # --- the layers --------------------------------------------------------------------------------------------------
 

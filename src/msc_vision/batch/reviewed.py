@@ -11,8 +11,12 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msc_vision.batch.field import FieldTask, Tiling
 from msc_vision.batch.figures import FigureKeeper, RunFigures
+from msc_vision.batch.kept_objects import objects_bytes
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.batch.remeasure import SecondLook, measure_masks, quick_score, second_look
 from msc_vision.batch.review_overlay import measured_base, measured_content, reviewed_field
@@ -22,7 +26,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedR
 from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.log import append_event, read_log, read_patch, save_patch
+from msc_vision.review.log import append_event, read_log, read_patch, save_blob, save_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, empty_masks
 from msc_vision.review.state import FieldReview, ReviewState, heads, with_events
 from msc_vision.statistics.character import Yardsticks
@@ -188,6 +192,22 @@ class ReviewedRun:
         if kept is not None and edits == (*kept[0], event):
             self._keep_masks(key, edits, apply_patch(kept[1], patch))
         return event
+
+    def keep_measured(
+        self, key: str, masks: FieldMasks, score: FieldScore, objects: NDArray[np.void], reviewer: Reviewer
+    ) -> ReviewEvent:
+        """Write the figures of corrected masks and their table of objects; errors as `act`.
+
+        Parameters
+        ----------
+        masks : FieldMasks
+            That were measured.
+        score, objects
+            As `measure_masks` returns them.
+        """
+        blob = save_blob(self.folder, objects_bytes(objects), ".parquet")
+        after = measured_content(masks, score, blob)
+        return self.act(reviewer, Deed("measured", self.target(key), after=after))
 
     def target(self, key: str) -> Target:
         """Return how an event names a field."""
