@@ -278,9 +278,7 @@ def test_the_shipped_network_learns_from_two_pairs(tmp_path, monkeypatch):
             masks.cells[y : y + 12, x : x + 24] = n + 1
         masks.judgeable[:, 150:] = False
         masks = replace(masks, foreground=masks.cells > 0)
-        keep_pair(
-            training_pair(Picture(image, pixel_size_um=0.8), masks, origin_of(image, masks)), tmp_path / "pairs"
-        )
+        keep_pair(training_pair(Picture(image, pixel_size_um=0.8), masks, origin_of(image, masks)), tmp_path / "pairs")
     called = CliRunner().invoke(
         app,
         ["train", str(tmp_path / "pairs"), "--from", "culture-3", "--name", "lab-1", "--out", str(tmp_path / "models"),

@@ -5,7 +5,7 @@ No Qt and no napari here. Functions that read files run in another thread; they 
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +15,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.batch.courses import VesselScan, vessel_courses
-from msc_vision.batch.reviewed import ReviewedRun, RunFigures, measure_masks, second_look
+from msc_vision.batch.kept_objects import read_kept_objects
+from msc_vision.batch.reviewed import RunFigures
 from msc_vision.batch.store import RUN_NAME
 from msc_vision.errors import MscVisionError, UndefinedResultError
 from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.report.cell_distribution import CellDistribution, Expected, cell_distribution, expected_of_baseline
-from msc_vision.report.cell_table import CellFigure, CellTable, cell_table, joined_cells, read_cell_table
+from msc_vision.report.cell_table import (
+    CellFigure,
+    CellTable,
+    arrow_cells,
+    cell_table,
+    joined_cells,
+    read_cell_table,
+)
 from msc_vision.report.words import count
-from msc_vision.review.masks import FieldMasks
+from msc_vision.review.events import ReviewEvent
 from msc_vision.review.state import ReviewState
 from msc_vision.statistics.rollup import ScoredField
 from msc_vision.vessels import Catalogue
@@ -31,6 +39,8 @@ from napari_msc_vision.session import ReviewSession
 Scope = Literal["field", "layer", "vessel"]
 SCOPE_WORDS: dict[Scope, str] = {"field": "This field", "layer": "This layer", "vessel": "This vessel"}
 _NORMAL_95 = 1.96
+_SAME_POINTS = 0.05
+SHARED_ERROR = "The intervals hold what the choice of fields leaves open; the error of the method is common to all."
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -48,8 +58,12 @@ class Question:
         Of the open field.
     fields : tuple of ScoredField
         Those of the vessel that count after the review.
-    n_corrected : int
-        Other fields whose masks were corrected: their cells are those that the run found.
+    run : Path
+        Run folder.
+    measured : mapping of str to ReviewEvent
+        Of fields whose masks were corrected and measured again: the events that keep their cells.
+    n_waiting : int
+        Other fields that were corrected and not measured again yet: their cells are those that the run found.
     pipeline_sha256 : str
     baseline : Baseline or None
     """
@@ -58,9 +72,17 @@ class Question:
     scope: Scope
     key: str
     fields: tuple[ScoredField, ...]
-    n_corrected: int
+    run: Path
+    measured: Mapping[str, ReviewEvent]
+    n_waiting: int
     pipeline_sha256: str
     baseline: Baseline | None
+
+    @property
+    def stamp(self) -> tuple[object, ...]:
+        """What changes when the cells of the vessel have to be read anew."""
+        keys = tuple(one.score.key for one in self.fields)
+        return keys, tuple(event.event_id for event in self.measured.values())
 
     @property
     def chosen(self) -> tuple[ScoredField, ...]:
@@ -89,9 +111,13 @@ def question(session: ReviewSession, figure: CellFigure, scope: Scope, baseline:
         return None
     keys = session.keys(session.row(key).vessel_id)
     fields = tuple(one for one in (session.figures.fields[k] for k in keys) if one.score.status == "scored")
-    n_corrected = sum(bool(session.run.state.of(one.score.key).edits) for one in fields if one.score.key != key)
+    reviews = {one.score.key: session.run.state.of(one.score.key) for one in fields}
+    measured = {
+        name: review.measured for name, review in reviews.items() if review.measured is not None and review.edits
+    }
+    n_waiting = sum(review.needs_measuring for name, review in reviews.items() if name != key)
     sha256 = str(session.run.record["settings"]["pipeline"]["sha256"])
-    return Question(figure, scope, key, fields, n_corrected, sha256, baseline)
+    return Question(figure, scope, key, fields, session.run.folder, measured, n_waiting, sha256, baseline)
 
 
 def with_open_field(vessel: CellTable, key: str, measured: CellTable | None) -> CellTable:
@@ -101,15 +127,18 @@ def with_open_field(vessel: CellTable, key: str, measured: CellTable | None) -> 
     return joined_cells([vessel.of(vessel.keys != key), measured])
 
 
-def vessel_cells(run: Path, asked: Question) -> CellTable:
-    """Return the cells of a vessel as the run found them.
+def vessel_cells(asked: Question) -> CellTable:
+    """Return the cells of a vessel: those that the run found, or those of corrected masks where they were measured.
 
     Raises
     ------
     InvalidDataError
         If a table of objects cannot be read.
     """
-    return read_cell_table(run, [one.row for one in asked.fields], [one.score.key for one in asked.fields])
+    again = [arrow_cells(key, read_kept_objects(asked.run, event)) for key, event in asked.measured.items()]
+    as_found = [one for one in asked.fields if one.score.key not in asked.measured]
+    found = read_cell_table(asked.run, [one.row for one in as_found], [one.score.key for one in as_found])
+    return joined_cells([found, *again])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,26 +147,16 @@ class OpenField:
 
     Attributes
     ----------
-    run : ReviewedRun
     key : str
-    masks : FieldMasks
-        After all corrections.
     objects : structured array or None
         Measured in this session.
     known : CellTable or None
-        Its cells, if they were measured for these very masks already; while it is being measured, those of before.
-    is_corrected : bool
-    is_waiting : bool
-        Its shapes are being measured, and the cells come with them.
+        Its cells, if they were taken from these very objects already; while it is being measured, those of before.
     """
 
-    run: ReviewedRun
     key: str
-    masks: FieldMasks
     objects: NDArray[np.void] | None
     known: CellTable | None
-    is_corrected: bool
-    is_waiting: bool
 
 
 def masks_stamp(session: ReviewSession) -> tuple[object, object]:
@@ -147,36 +166,18 @@ def masks_stamp(session: ReviewSession) -> tuple[object, object]:
 
 def open_field(session: ReviewSession, known: CellTable | None, known_of: object) -> OpenField:
     """Return the open field of a session; ``known`` are its cells as they were when its stamp was ``known_of``."""
-    key, masks = session.current, session.masks
-    assert key is not None
-    assert masks is not None
+    assert session.current is not None
     stamp = masks_stamp(session)
     is_known = isinstance(known_of, tuple) and all(a is b for a, b in zip(known_of, stamp, strict=True))
-    is_corrected = bool(session.run.state.of(key).edits)
     is_waiting = not session.is_measured
-    kept = known if is_known or is_waiting else None
-    return OpenField(session.run, key, masks, session.objects, kept, is_corrected, is_waiting)
+    return OpenField(session.current, session.objects, known if is_known or is_waiting else None)
 
 
 def open_cells(field: OpenField) -> CellTable | None:
-    """Return the cells of the open field after its correction; None where they are as the run found them.
-
-    While the session is still measuring, the cells of before are returned; of a field that was corrected in an earlier
-    session they are measured here, which takes about a second.
-
-    Raises
-    ------
-    MscVisionError
-        As `measure_masks`.
-    """
+    """Return the cells of the open field as this session measured them; None where it did not."""
     if field.known is not None:
         return field.known
-    if field.objects is not None:
-        return cell_table(field.key, field.objects)
-    if not field.is_corrected or field.is_waiting:
-        return None
-    found = field.run.original.fields[field.key].score
-    return cell_table(field.key, measure_masks(second_look(field.run.task(field.key)), found, field.masks)[1])
+    return None if field.objects is None else cell_table(field.key, field.objects)
 
 
 def answer(asked: Question, vessel: CellTable) -> Answer:
@@ -197,8 +198,9 @@ def answer(asked: Question, vessel: CellTable) -> Answer:
     if expected is None:
         rest = vessel.of(np.isin(vessel.keys, np.array(every, object)) & ~is_chosen)
         words = " ".join([_rest_words(asked, rest), words]).strip()
-    if asked.n_corrected and (asked.scope != "field" or rest is not None):
-        words += f" The cells of {count(asked.n_corrected, 'other corrected field')} are those that the run found."
+    if asked.n_waiting and (asked.scope != "field" or rest is not None):
+        waiting = count(asked.n_waiting, "other corrected field")
+        words += f" The cells of {waiting} are those that the run found: they were not measured again yet."
     return Answer(cell_distribution(asked.figure, cells, rest, expected), cells, words)
 
 
@@ -207,7 +209,7 @@ def _rest_words(asked: Question, rest: CellTable) -> str:
         return "All cells of the vessel: choose a field or layer to hold it against the rest, or a baseline."
     if not rest.is_measured.any():
         return "There are no other cells in this vessel to hold it against."
-    return f"Line: the {int(rest.is_measured.sum())} other measured cells of the vessel."
+    return f"Orange line: the {int(rest.is_measured.sum())} other measured cells of the vessel."
 
 
 def _held_against(asked: Question) -> tuple[Expected | None, str]:
@@ -225,7 +227,7 @@ def _held_against(asked: Question) -> tuple[Expected | None, str]:
     told = [asked.figure.told(value) for value in (expected.middle, expected.low, expected.high)]
     return (
         expected,
-        f"Band: baseline {name} expects a mean of {told[0]}; 95 % of its fields lie within {told[1]} to {told[2]}.",
+        f"Green band: baseline {name} expects a mean of {told[0]}; 95 % of its fields lie in {told[1]} to {told[2]}.",
     )
 
 
@@ -337,8 +339,11 @@ def course_of(
                 points.append(point)
     points.sort(key=lambda one: one.at)
     own = [one for one in points if one.run == run.name]
-    if own and reviewed is not None:
-        points.append(_after_review(own[-1], reviewed, vessel_id))
+    after = _after_review(own[-1], reviewed, vessel_id) if own and reviewed is not None else None
+    if after is not None:
+        points.append(after)
+    if any(one.interval is not None for one in points):
+        notes.insert(0, SHARED_ERROR)
     return Course(vessel_id, tuple(points), tuple(notes))
 
 
@@ -359,11 +364,12 @@ def _interval(scan: VesselScan, percent: float) -> tuple[float, float] | None:
     return max(percent - _NORMAL_95 * error, 0.0), min(percent + _NORMAL_95 * error, 100.0)
 
 
-def _after_review(last: CoursePoint, reviewed: RunFigures, vessel_id: str) -> CoursePoint:
+def _after_review(last: CoursePoint, reviewed: RunFigures, vessel_id: str) -> CoursePoint | None:
+    """Return the last point as it stands after the review; None where the review changed nothing of it."""
     vessel = reviewed.vessel(vessel_id)
     percent = vessel.confluency_percent if last.is_of_vessel else vessel.measured_confluency_percent
-    if percent is None:
-        return last
+    if percent is None or abs(percent - last.percent) < _SAME_POINTS:
+        return None
     return CoursePoint(last.at, percent, None, last.run, last.is_of_vessel, is_reviewed=True)
 
 

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.io.labels import to_native
 from msc_vision.review.events import Reviewer
 from msc_vision.review.log import read_patch
-from msc_vision.review.masks import FieldMasks, apply_patch
+from msc_vision.review.masks import KINDS, FieldMasks, apply_patch
 from msc_vision.statistics.annotators import Agreement, Annotation, compare_annotations, difference_labels
 
 
@@ -50,6 +51,27 @@ def masks_by(run: ReviewedRun, key: str, reviewer: Reviewer | None) -> FieldMask
 def annotation(masks: FieldMasks) -> Annotation:
     """Return masks as they are compared."""
     return Annotation(masks.foreground, masks.cells, masks.judgeable)
+
+
+def native_masks(masks: FieldMasks, factor: int, shape: tuple[int, int]) -> FieldMasks:
+    """Return masks in the pixels of their image; those that are so already as they are.
+
+    Parameters
+    ----------
+    masks : FieldMasks
+    factor : int
+        Native pixels a side of a working one.
+    shape : (int, int)
+        Of the image.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If they are not of this image.
+    """
+    if masks.shape == shape:
+        return masks
+    return FieldMasks(*(np.ascontiguousarray(to_native(masks.of(kind), factor, shape)) for kind in KINDS))
 
 
 def compare_masks(first: FieldMasks, second: FieldMasks) -> Compared:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.morphology.shape_features import SHAPE_FEATURES
 from msc_vision.records import ManifestRow
 from msc_vision.report.words import rounded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Axis = Literal["logarithmic", "linear"]
 _MEANING = {one.name: one.meaning for one in SHAPE_FEATURES}
@@ -146,6 +149,16 @@ def cell_table(key: str, objects: NDArray[np.void]) -> CellTable:
     names = set(objects.dtype.names or ())
     cells = objects[objects["kind"] == "cell"] if "kind" in names else objects
     return _table(np.full(len(cells), key, object), {name: cells[name] for name in names if name != "kind"})
+
+
+def arrow_cells(key: str, table: "pa.Table") -> CellTable:
+    """Return the cells of a field whose table of objects was kept by its review."""
+    if "kind" in table.column_names:
+        import pyarrow.compute as pc
+
+        table = table.filter(pc.equal(table["kind"], "cell"))
+    found = {name: table[name].to_numpy() for name in table.column_names if name in (*_NUMBERS, *_FLAGS)}
+    return _table(np.full(table.num_rows, key, object), found)
 
 
 def no_cells() -> CellTable:

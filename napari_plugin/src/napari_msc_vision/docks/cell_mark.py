@@ -40,9 +40,15 @@ class CellMark:
         for setting, value in self.scene.placement.on_image.items():
             setattr(layer, setting, value)
 
-    def centre(self, table: CellTable, row: int) -> None:
-        """Move the view to a cell."""
-        self.scene.centre_on(box_of(table, row))
+    def bring_into_view(self, table: CellTable, row: int) -> None:
+        """Move the view to a cell that is not wholly in it."""
+        box = box_of(table, row)
+        (top, left), (bottom, right) = self.scene.cells.corner_pixels * self.scene.placement.factor
+        y0, y1, x0, x1 = box
+        height, width = self.scene.placement.image_shape
+        is_seen = max(y0, 0) >= top and max(x0, 0) >= left
+        if not is_seen or min(y1, height) > bottom + 1 or min(x1, width) > right + 1:
+            self.scene.centre_on(box)
 
     def hide(self) -> None:
         """Take the box away."""

@@ -12,7 +12,7 @@ from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from msc_vision.batch.annotators import Compared, annotators, compare_masks, masks_by
+from msc_vision.batch.annotators import Compared, annotators, compare_masks, masks_by, native_masks
 from msc_vision.errors import MscVisionError
 from msc_vision.io.masks import read_mask
 from msc_vision.review.events import Reviewer
@@ -121,8 +121,12 @@ class ComparePage(QWidget):
         sources = [self._masks(box.currentData()) for box in (self.first_box, self.second_box)]
         layers = [box.currentData() for box in (self.first_box, self.second_box)]
 
+        placement = None if self.scene is None else self.scene.placement
+
         def job() -> Compared:
             first, second = (source() for source in sources)
+            if first.shape != second.shape and placement is not None:  # labels in the pixels of the image
+                first, second = (native_masks(one, placement.factor, placement.image_shape) for one in (first, second))
             return compare_masks(first, second)
 
         self._work().submit(job, lambda found: self._show(found, names, layers), self._failed, lane=LANE)
@@ -150,9 +154,8 @@ class ComparePage(QWidget):
         if self._layer is not None and self._layer in self.viewer.layers:
             self.viewer.layers.remove(self._layer)
         words = ["bare to both", f"only {names[0]}", f"only {names[1]}", "both", "not compared"]
-        colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
-        for value, colour in COLOURS.items():
-            colours[value] = colour
+        colours: dict[int | None, Any] = {value: colour for value, colour in COLOURS.items()}  # noqa: C416  (typing)
+        colours |= {None: "transparent", 0: "transparent"}
         active = self.viewer.layers.selection.active
         self._layer = Labels(
             differences,

@@ -48,7 +48,7 @@ class MeasureDock(RunDock):
         self.answer: Answer | None = None
         self.selected = 0
         self.other_runs: tuple[Path, ...] = ()
-        self._vessel: tuple[str, CellTable] | None = None
+        self._vessel: tuple[object, CellTable] | None = None
         self._own: CellTable | None = None
         self._own_of: object = None
         self._asked = 0
@@ -100,10 +100,10 @@ class MeasureDock(RunDock):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
-        self.table.setAlternatingRowColors(True)
         self.table.setMinimumHeight(150)
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(22)
+        self.table.resizeColumnsToContents()  # empty as it is: to the headings
         self.table.setToolTip("Arrow keys walk from cell to cell; the picture follows. Click a heading to sort.")
         self.table.selectionModel().currentRowChanged.connect(lambda now, _: self._row_chosen(now.row()))
         return self.table
@@ -193,19 +193,20 @@ class MeasureDock(RunDock):
         if asked is None:
             return
         self._asked += 1
-        number, vessel_id = self._asked, session.row(asked.key).vessel_id
-        known = self._vessel[1] if self._vessel is not None and self._vessel[0] == vessel_id else None
+        number, known = self._asked, None
+        if self._vessel is not None and self._vessel[0] == asked.stamp:
+            known = self._vessel[1]
         own = partial(tables.open_cells, tables.open_field(session, self._own, self._own_of))
 
         def job() -> tuple[CellTable, CellTable | None, Answer]:
-            vessel = known if known is not None else tables.vessel_cells(session.run.folder, asked)
+            vessel = known if known is not None else tables.vessel_cells(asked)
             measured = own()
             return vessel, measured, tables.answer(asked, tables.with_open_field(vessel, asked.key, measured))
 
         stamp = tables.masks_stamp(session)
 
         def done(found: tuple[CellTable, CellTable | None, Answer]) -> None:
-            self._vessel = vessel_id, found[0]
+            self._vessel = asked.stamp, found[0]
             if number == self._asked and asked.key == session.current:
                 self._own, self._own_of = found[1], stamp
                 self._show(asked.key, found)
@@ -249,7 +250,7 @@ class MeasureDock(RunDock):
         label = self.model.label_at(row)
         at = self.cells.row_of(label)
         if self._mark is not None and at is not None:
-            self._mark.centre(self.cells, at)
+            self._mark.bring_into_view(self.cells, at)
         self.session.cell_selected.emit(label)
 
     def _on_label_picked(self, _event: Any = None) -> None:

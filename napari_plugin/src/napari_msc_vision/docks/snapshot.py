@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QBuffer, QIODevice, QRectF, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QPainter
+from qtpy.QtCore import QBuffer, QByteArray, QIODevice, QRectF, Qt
+from qtpy.QtGui import QColor, QFont, QFontMetricsF, QImage, QImageWriter, QPainter
 
 from napari_msc_vision.scene import overlay_of
 
@@ -43,5 +43,5 @@ def png_with_caption(canvas: np.ndarray[Any, Any], lines: Sequence[str]) -> byte
     painter.end()
     buffer = QBuffer()
     buffer.open(QIODevice.OpenModeFlag.WriteOnly)
-    whole.save(buffer, b"PNG")
+    QImageWriter(buffer, QByteArray(b"png")).write(whole)
     return bytes(buffer.data().data())
