@@ -78,21 +78,37 @@ class Mosaic:
         return next((t for t in self.tiles if t.y <= y < t.y + TILE_PX and t.x <= x < t.x + TILE_PX), None)
 
 
-def plan_mosaic(fields: Sequence[ScoredField], state: ReviewState) -> Mosaic:
+def plan_mosaic(fields: Sequence[ScoredField], state: ReviewState, aspect: float = 1.0) -> Mosaic:
     """Return where each field of one layer stands.
 
     Fields are much smaller than their layer: they are drawn larger than they are, around their stage positions.
     Without a position for every field, or where places lie too unevenly, they stand in a grid in their order.
+
+    Parameters
+    ----------
+    fields : sequence of ScoredField
+    state : ReviewState
+    aspect : float
+        Height over width of the whole picture; the fields stand in its middle.
     """
     if not fields:
-        return Mosaic((), (TILE_PX, TILE_PX), "No field of this layer was imaged at the latest time point.")
+        shape = _framed((TILE_PX, TILE_PX), aspect)
+        return Mosaic((), shape, "No field of this layer was imaged at the latest time point.")
     corners, note = _stage_corners(fields)
     if corners is None:
         corners = _grid_corners(len(fields))
     at = corners - corners.min(axis=0) + GAP_PX
-    tiles = tuple(_tile(one, state, int(y), int(x)) for one, (y, x) in zip(fields, at, strict=True))
     height, width = (int(n) + TILE_PX + GAP_PX for n in at.max(axis=0))
-    return Mosaic(tiles, (height, width), note)
+    shape = _framed((height, width), aspect)
+    at += (np.array(shape) - (height, width)) // 2
+    tiles = tuple(_tile(one, state, int(y), int(x)) for one, (y, x) in zip(fields, at, strict=True))
+    return Mosaic(tiles, shape, note)
+
+
+def _framed(shape: tuple[int, int], aspect: float) -> tuple[int, int]:
+    """Return the smallest shape of this aspect that holds another one."""
+    height, width = shape
+    return max(height, round(width * aspect)), max(width, round(height / aspect))
 
 
 def _tile(field: ScoredField, state: ReviewState, y: int, x: int) -> Tile:
