@@ -57,11 +57,21 @@ def field_mark(review: FieldReview) -> Mark:
     return DISPUTED if review.is_disputed else STANDINGS[review.standing]
 
 
-def figure_words(field: ScoredField) -> str:
-    """Return the confluency of a field, or the word for why there is none."""
+def figure_words(field: ScoredField, original: ScoredField | None = None) -> str:
+    """Return the confluency of a field, or the words for why there is none.
+
+    Parameters
+    ----------
+    field : ScoredField
+        After the review.
+    original : ScoredField, optional
+        As the run found it: tells what a person left out from what could not be judged.
+    """
     score = field.score
     if score.status == "scored" and score.confluency_percent is not None:
         return f"{score.confluency_percent:.0f} %"
+    if original is not None and original.score.status == "scored":
+        return f"left out, was {figure_words(original)}"
     return {"rejected": "not judgeable", "failed": "failed"}.get(score.status, "no figure")
 
 

@@ -179,7 +179,8 @@ class NavigatorDock(FollowingDock):
         run, session = self.session.run, self.session
         found = worth_a_look(run.original, run.state, self._records)
         mine = set(session.keys(self.vessel_id))
-        self.fields.show_items([one for one in found if one.key in mine], session.figures.fields, run.state)
+        self.fields.show_items([one for one in found if one.key in mine], run.original.fields)
+        self.fields.show_state(session.figures.fields, run.state)
         self._mark_open(session.current)
 
     def _show_figures(self) -> None:
