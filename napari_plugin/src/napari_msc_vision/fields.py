@@ -30,6 +30,7 @@ CONTRAST_PERCENTILES = (0.2, 99.8)
 LANE, AHEAD_LANE = "pictures", "pictures ahead"
 _STRIP_ROWS = 1024
 _CHUNK_PX = 1024
+_LARGEST_KEPT_PX = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,7 @@ def load_picture(path: Path, plane: PlaneChoice) -> Picture:
         if math.prod(info.shape) <= WHOLE_PX:
             levels = _pyramid(image.read())
             return Picture(levels, contrast_limits(levels[-1]), info, sum(level.nbytes for level in levels))
-        steps = math.ceil(math.log2(max(info.shape) / 4096))
+        steps = math.ceil(math.log2(max(info.shape) / _LARGEST_KEPT_PX))
         coarse = _pyramid(_reduced(image, 2**steps))
     exact = PlaneChoice(info.time, info.channel, info.z, plane.scene if plane.scene is not None else info.scene)
     fine = tuple(_lazy(path, exact, info, 2**level) for level in range(steps))
