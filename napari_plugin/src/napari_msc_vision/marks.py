@@ -16,7 +16,7 @@ BLUE: Final[Colour] = (0, 114, 178)
 VERMILLION: Final[Colour] = (213, 94, 0)
 PURPLE: Final[Colour] = (204, 121, 167)
 GREY: Final[Colour] = (150, 155, 165)
-"""Colours that stay apart with every common colour-vision deficiency (Okabe and Ito), and a grey for what is not yet."""
+"""Colours that stay apart with every common colour-vision deficiency (Okabe and Ito), and a grey for what is open."""
 
 Line = Literal["solid", "dashed", "dotted", "thin"]
 

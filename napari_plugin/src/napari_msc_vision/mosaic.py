@@ -106,7 +106,10 @@ def plan_mosaic(
     height, width = (int(n) + TILE_PX + GAP_PX for n in at.max(axis=0))
     shape = _framed((height, width), aspect)
     at += (np.array(shape) - (height, width)) // 2
-    tiles = tuple(_tile(one, (original or {}).get(one.score.key), state, int(y), int(x)) for one, (y, x) in zip(fields, at, strict=True))
+    tiles = tuple(
+        _tile(one, (original or {}).get(one.score.key), state, int(y), int(x))
+        for one, (y, x) in zip(fields, at, strict=True)
+    )
     return Mosaic(tiles, shape, note)
 
 
@@ -136,7 +139,10 @@ def _stage_corners(fields: Sequence[ScoredField]) -> tuple[NDArray[np.int_] | No
     nearest_um = _nearest_um(places_um)
     across_um = float(np.ptp(places_um, axis=0).max())
     if nearest_um <= 0 or across_um / nearest_um > MOST_TILES_ACROSS:
-        return None, "The fields lie too unevenly to be drawn in place: they stand in a grid, in the order of the manifest."
+        return (
+            None,
+            "The fields lie too unevenly to be drawn in place: they stand in a grid, in the order of the manifest.",
+        )
     corners = np.rint(places_um / nearest_um * (TILE_PX + GAP_PX)).astype(int)
     return corners, f"Fields stand where the stage stood, drawn {_enlarged_words(fields, nearest_um)}."
 

@@ -37,7 +37,7 @@ class DecideDock(FollowingDock):
 
     def _build(self) -> None:
         self._area = area = QScrollArea()
-        inner = QWidget()
+        self._inner = inner = QWidget()
         parts = column(inner, 2)
         for part in (self.field, self.vessel, self.login):
             parts.addWidget(part)
@@ -77,7 +77,7 @@ class DecideDock(FollowingDock):
         self.login.show_account(None)
         self._sit_down(LocalDesk(self.session))
         self._show_field()
-        inner = self._area.widget().minimumSizeHint().width()  # as the window's style has it, known only now
+        inner = self._inner.minimumSizeHint().width()  # as the window's style has it, known only now
         self._area.setMinimumWidth(inner + self._area.verticalScrollBar().sizeHint().width() + 4)
 
     def _sit_down(self, desk: Desk) -> None:
@@ -182,9 +182,7 @@ class DecideDock(FollowingDock):
                 raise err
 
         folder = session.run.folder
-        session.work.submit(
-            lambda: ServiceLink.log_in(url, username, password, folder), done, failed, lane="service"
-        )
+        session.work.submit(lambda: ServiceLink.log_in(url, username, password, folder), done, failed, lane="service")
 
     def _log_out(self) -> None:
         self.login.show_account(None)

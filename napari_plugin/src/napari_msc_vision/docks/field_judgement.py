@@ -41,8 +41,8 @@ class FieldJudgement(QGroupBox):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("The open field", parent)
-        self.title = QLabel("No field is open.")
-        self.title.setWordWrap(True)
+        self.headline = QLabel("No field is open.")
+        self.headline.setWordWrap(True)
         self.reasons = QComboBox()
         self.reasons.setAccessibleName("Reason")
         self.text = QLineEdit()
@@ -59,7 +59,7 @@ class FieldJudgement(QGroupBox):
         layout = QVBoxLayout(self)
         layout.setSpacing(4)
         layout.setContentsMargins(4, 8, 4, 4)
-        layout.addWidget(self.title)
+        layout.addWidget(self.headline)
         line = QHBoxLayout()
         line.setSpacing(3)
         for action, text, tip in _BUTTONS:
@@ -96,7 +96,7 @@ class FieldJudgement(QGroupBox):
         for button in self.buttons.values():
             button.setEnabled(is_open)
         if field is None or review is None:
-            self.title.setText("No field is open.")
+            self.headline.setText("No field is open.")
             self.history.setText("")
             self.buttons["reopened"].hide()
             return
@@ -104,7 +104,7 @@ class FieldJudgement(QGroupBox):
         colour = "#{:02x}{:02x}{:02x}".format(*mark.colour)
         badge = f"<span style='background:{colour}; color:#181b21'>&nbsp;{mark.letter}&nbsp;{mark.word}&nbsp;</span>"
         name = f"<b>Layer {field.row.layer} · {field_name(field)} · {figure_words(field, original)}</b>"
-        self.title.setText(f"{name} &nbsp; {badge}")
+        self.headline.setText(f"{name} &nbsp; {badge}")
         self.buttons["reopened"].setVisible(review.decided_by is not None)
         self.history.setText("\n".join(_history(review)))
         self.history.setVisible(bool(self.history.text()))
@@ -158,10 +158,7 @@ class FieldJudgement(QGroupBox):
 
 def _history(review: FieldReview) -> Sequence[str]:
     """Return the last things that people said of a field, the newest first."""
-    if review.is_disputed:
-        head = ["! People disagree: judge it again when you have talked."]
-    else:
-        head = []
+    head = ["! People disagree: judge it again when you have talked."] if review.is_disputed else []
     said = [one for one in review.events if one.action in _SAID]
     lines = []
     for one in said[::-1][:_MOST_LINES]:

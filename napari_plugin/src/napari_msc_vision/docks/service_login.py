@@ -35,8 +35,8 @@ class ServiceLogin(QWidget):
         layout.addWidget(self.fold)
         form = QFormLayout(self.form)
         form.setContentsMargins(8, 0, 0, 0)
-        for label, line in (("Address", self.url), ("User name", self.username), ("Password", self.password)):
-            form.addRow(label, line)
+        for label, field in (("Address", self.url), ("User name", self.username), ("Password", self.password)):
+            form.addRow(label, field)
         line = QHBoxLayout()
         line.addWidget(self.button)
         line.addWidget(self.out)

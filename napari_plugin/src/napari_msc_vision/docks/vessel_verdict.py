@@ -246,7 +246,7 @@ class VesselVerdict(QGroupBox):
         self.records.blockSignals(False)
         self.show_record(records[0] if records else None)
         if records:
-            self.records.setCurrentItem(self.records.topLevelItem(0))
+            _choose_first(self.records)
 
     def show_record(self, record: Record | None) -> None:
         """Show a record, or that there is none."""
@@ -270,7 +270,7 @@ class VesselVerdict(QGroupBox):
         self.about.setText("\n".join(filter(None, (view.headline, view.summary, view.said, view.change))))
         for row in view.rows:
             self.criteria.addTopLevelItem(_criterion_item(row))
-        self.criteria.setCurrentItem(self.criteria.topLevelItem(0))
+        _choose_first(self.criteria)
         self.changes.setText("\n".join(f"• {one}" for one in view.changes))
         self._unfold()
         self._show_doubts()
@@ -379,6 +379,12 @@ def _tree(columns: Sequence[str]) -> QTreeWidget:
     tree.setIconSize(QSize(14, 14))
     tree.header().setStretchLastSection(True)
     return tree
+
+
+def _choose_first(tree: QTreeWidget) -> None:
+    first = tree.topLevelItem(0)
+    if first is not None:
+        tree.setCurrentItem(first)
 
 
 def _criterion_item(row: CriterionRow) -> QTreeWidgetItem:
