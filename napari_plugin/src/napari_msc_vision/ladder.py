@@ -1,4 +1,4 @@
-"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and how far the review is. No Qt here."""
+"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and fields looked at. No Qt here."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -201,8 +201,10 @@ def _rung(
 def _how(layer: LayerEstimate, was: float | None, outcome: Sign | None) -> str:
     said = [f"Layer {layer.layer}: {STATE_WORDS[layer.state]}."]
     if layer.confluency_percent is not None:
-        between = "" if layer.confluency_interval is None else " (95 %: {:.0f} to {:.0f} %)".format(
-            *layer.confluency_interval
+        between = (
+            ""
+            if layer.confluency_interval is None
+            else " (95 %: {:.0f} to {:.0f} %)".format(*layer.confluency_interval)
         )
         said.append(f"{layer.confluency_percent:.1f} % confluent{between}.")
     if was is not None:

@@ -1,4 +1,4 @@
-"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields that are most worth a look."""
+"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields most worth a look."""
 
 from collections.abc import Callable
 from typing import Any
@@ -179,7 +179,8 @@ class NavigatorDock(FollowingDock):
         run, session = self.session.run, self.session
         found = worth_a_look(run.original, run.state, self._records)
         mine = set(session.keys(self.vessel_id))
-        self.fields.show_items([one for one in found if one.key in mine], session.figures.fields, run.state)
+        self.fields.show_items([one for one in found if one.key in mine], run.original.fields)
+        self.fields.show_state(session.figures.fields, run.state)
         self._mark_open(session.current)
 
     def _show_figures(self) -> None:
@@ -278,7 +279,9 @@ class NavigatorDock(FollowingDock):
         if 0 <= row < len(self.fields.items):
             self.open_field(self.fields.items[row].key)
         else:
-            self.why.setText("This is the last field of the list." if by > 0 else "This is the first field of the list.")
+            self.why.setText(
+                "This is the last field of the list." if by > 0 else "This is the first field of the list."
+            )
 
     def _open_row(self, index: QModelIndex) -> None:
         self.open_field(self.fields.items[index.row()].key)
