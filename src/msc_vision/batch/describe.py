@@ -25,6 +25,7 @@ from msc_vision.findings.aggregates import (
     aggregate_parts,
     join_aggregates,
     measure_aggregates,
+    painted_aggregates,
     summarise_aggregates,
 )
 from msc_vision.findings.background import (
@@ -99,12 +100,26 @@ class DescribeSettings:
 
 
 class View(NamedTuple):
-    """A region of a field: grey (Y, X) uint16, cells int32, what is judged uint8, and the network's maps (6, Y, X)."""
+    """A region of a field: grey (Y, X) uint16, cells int32, what is judged uint8, and the network's maps (6, Y, X).
+
+    ``loose`` (Y, X) uint8, 0 or 1, is cover that a person drew and that is no single cell; None without any.
+    """
 
     working: NDArray[np.uint16]
     labels: NDArray[np.int32]
     judged: NDArray[np.uint8]
     maps: NDArray[np.uint8]
+    loose: NDArray[np.uint8] | None = None
+
+    @property
+    def occupied(self) -> NDArray[np.int32]:
+        """Cells, and cover that is no single cell: everything but the surface beside them."""
+        return self.labels if self.loose is None else np.maximum(self.labels, self.loose)
+
+    @property
+    def covered(self) -> NDArray[np.uint8]:
+        """Where the judged surface is covered, 0 or 1."""
+        return (self.occupied > 0).view(np.uint8) & self.judged
 
 
 ReadView = Callable[[Region], View]
@@ -151,6 +166,7 @@ class Piled(NamedTuple):
 
     mask: tuple[NDArray[np.uint8], NDArray[np.uint8]]
     local: NDArray[np.int32]
+    is_painted: bool = False
 
 
 class Hints(NamedTuple):
@@ -184,11 +200,14 @@ class Describer:
         Returns a `View` of a region of working pixels.
     scale : FieldScale
     settings : DescribeSettings
+    painted : (Y, X) int32 array or None
+        Aggregates that a person drew, 1 to n without gaps, of a field in memory; None: they are looked for.
     """
 
     read: ReadView
     scale: FieldScale
     settings: DescribeSettings
+    painted: NDArray[np.int32] | None = None
 
     @property
     def known_um(self) -> float | None:
@@ -217,6 +236,8 @@ class Describer:
         shapes = np.concatenate([part.shapes for part in parts])
         shapes = shapes[np.argsort(shapes["label"], kind="stable")]
         found = join_aggregates([part.aggregates for part in parts], self.scale, self.settings.aggregates)
+        if piled is not None and self.painted is not None:
+            found, piled = self._as_painted(self.painted, found, piled)
         aggregates = self._aggregates(found, tiles, tile_map, piled)
         summary = summarise_aggregates(aggregates, found.n_area_px, self.scale)
         _leave_out(shapes, self._piled_up(table, found, tiles, tile_map, piled))
@@ -248,7 +269,7 @@ class Describer:
         mask = aggregate_mask(seen, self.scale, settings.aggregates)
         piles, local = aggregate_parts(seen, self.scale, settings.aggregates, mask)
         view = self.read(tile)
-        covered = (view.labels > 0).view(np.uint8) & view.judged
+        covered = view.covered
         background, coarse = (None, None) if known_um is None else self._beside_cells(tile, known_um)
         return _Parts(
             self._shapes(tile, cells.starting_in(tile)),
@@ -280,8 +301,7 @@ class Describer:
     def _order(self, tile: Region, working_um: float) -> OrderParts:
         around = self._around(tile, order_reach_px(working_um, self.settings.order))
         view = self.read(around)
-        covered = (view.labels > 0).view(np.uint8) & view.judged
-        return measure_order(view.working, covered, around, tile, working_um, self.settings.order)
+        return measure_order(view.working, view.covered, around, tile, working_um, self.settings.order)
 
     def _beside_cells(self, tile: Region, working_um: float) -> tuple[BackgroundParts, CoarseView]:
         """Return what shows beside the cells of a tile, and the tile in places."""
@@ -290,12 +310,26 @@ class Describer:
         area = TileArea(around, tile, self.scale.shape[1])
         foreground = view.maps[MAPS.index("foreground")]
         background = measure_background(
-            view.working, view.labels, view.judged, foreground, area, working_um, settings.background
+            view.working, view.occupied, view.judged, foreground, area, working_um, settings.background
         )
         window = np.s_[tile.y0 - around.y0 : tile.y1 - around.y0, tile.x0 - around.x0 : tile.x1 - around.x0]
         bright = thin_bright(view.working, view.judged, window, working_um, settings.surface.bright_lines)
-        inner = view.working[window], view.labels[window], view.judged[window]
+        inner = view.working[window], view.occupied[window], view.judged[window]
         return background, coarse_view(*inner, bright, working_um)
+
+    def _as_painted(
+        self, painted: NDArray[np.int32], found: FoundAggregates, piled: Piled
+    ) -> tuple[FoundAggregates, Piled]:
+        """Return the aggregates as a person drew them; what was found and not taken stays what is around them."""
+        taken = found.lookups[0][piled.local]
+        if np.array_equal(taken, painted):
+            return found, piled
+        mask, evidence = piled.mask
+        height, width = self.scale.shape
+        view = self._aggregate_view(Region(0, height, 0, width), MASK_REACH_UM)
+        around = (((mask > 0) & (taken == 0)) | (painted > 0)).view(np.uint8)
+        drawn = painted_aggregates(view, painted, evidence, self.scale, self.settings.aggregates)
+        return drawn, Piled((around, evidence), painted, is_painted=True)
 
     def _aggregate_view(self, tile: Region, reach_um: float) -> AggregateView:
         around = self._around(tile, self.scale.px(reach_um))
@@ -314,7 +348,8 @@ class Describer:
                 return found.table[:0]
             view = self._aggregate_view(tile, SURROUNDINGS_UM)
             known = None if piled is None else piled.mask
-            return measure_aggregates(view, found, self.scale, self.settings.aggregates, known)
+            painted = None if piled is None or not piled.is_painted else piled.local
+            return measure_aggregates(view, found, self.scale, self.settings.aggregates, known, painted)
 
         table = np.concatenate([found.table[:0], *tile_map(measured, tiles)])
         return table[np.argsort(table["label"], kind="stable")]

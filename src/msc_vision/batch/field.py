@@ -162,6 +162,22 @@ def _binning(task: FieldTask, info: ImageInfo, pixel_size_um: float | None) -> i
     return working_factor(pixel_size_um, settings.target_um)
 
 
+def read_whole(task: FieldTask) -> tuple[Frame, NDArray[Any], str]:
+    """Return a field with its pixels and the hash of its image, however large it is.
+
+    Raises
+    ------
+    InvalidDataError
+        If its image cannot be read or contradicts its manifest.
+    """
+    sha256 = _checked_sha256(task)
+    with open_image(task.source, task.plane) as image:
+        _check_info(task, image.info)
+        native = image.read()
+        check_pixels(native, task.source)
+        return _frame(task, image, native), native, sha256
+
+
 def _checked_sha256(task: FieldTask) -> str:
     """Return the hash of the image, and refuse one that is not the image the manifest speaks of."""
     sha256 = content_sha256(task.source)
@@ -225,7 +241,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     levels = contrast_levels(counts, mean_level, noise_log(overview, judgeable, settings), settings)
     foreground = foreground_mask(picture, levels, sizes) & judged
     hints = Hints(report.figures.get("focus_ratio"), task.row.modality)
-    network = _network(task, frame, hints, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
+    network = network_of(task, frame, hints, lambda r: native[r.y0 : r.y1, r.x0 : r.x1])
     if network is None:
         parts, local = tile_parts(foreground, region, working.shape[1])
         objects = join_parts([parts], working.shape, frame.factor, frame.info.shape, frame.pixel_size_um)
@@ -248,7 +264,7 @@ def _score_whole(task: FieldTask, frame: Frame, native: NDArray[Any], sha256: st
     return _scored(task, frame, report, notes, sha256, counted, levels)
 
 
-def _network(
+def network_of(
     task: FieldTask, frame: Frame, hints: Hints, read_native: Callable[[Region], NDArray[Any]]
 ) -> "NetworkField | None":
     """Return the network's way through a field, None where local contrast stands alone; only here torch is loaded."""
@@ -360,7 +376,7 @@ def _score_tiled(task: FieldTask, frame: Frame, image: FieldImage, sha256: str, 
     counts = sum(tile_map(tiled.histogram, tiles), start=np.zeros(1, np.int64))
     settings = task.pipeline.contrast
     levels = contrast_levels(counts, tiled.mean_level, noise_log(overview, judgeable, settings), settings)
-    network = _network(task, frame, Hints(report.figures.get("focus_ratio"), task.row.modality), tiled.read)
+    network = network_of(task, frame, Hints(report.figures.get("focus_ratio"), task.row.modality), tiled.read)
     if network is None:
         counted = _measure_tiles(tiled, levels, tiles, tile_map)
     else:
@@ -443,7 +459,7 @@ def _rejected(task: FieldTask, frame: Frame, report: QualityReport, notes: tuple
         path=task.row.path,
         status="rejected",
         reason=report.reason,
-        **_common(frame, report, notes, sha256),
+        **common_figures(frame, report, notes, sha256),
     )
 
 
@@ -461,7 +477,7 @@ def _scored(
         return _rejected(task, frame, hidden, notes, sha256)
     if task.objects_path is not None:
         _save_objects(task.objects_path, counted.objects)
-    common = _common(frame, report, notes, sha256)
+    common = common_figures(frame, report, notes, sha256)
     if levels.is_uncertain:
         common["flags"] = (*common["flags"], "bare-or-full")
         common["notes"] = (*common["notes"], BARE_OR_FULL)
@@ -470,7 +486,7 @@ def _scored(
         common["flags"] = (*common["flags"], *counted.doubt.flags)
         common["notes"] = (*common["notes"], *counted.doubt.notes)
     if counted.description is not None:
-        flags, flaw_notes = _flaws(counted.description.flaws, frame)
+        flags, flaw_notes = surface_flaws(counted.description.flaws, frame)
         common["flags"] = (*common["flags"], *flags)
         common["notes"] = (*common["notes"], *flaw_notes)
     common["quality"] = report.figures | figures | {"texture_bare_log": levels.bare, "texture_limit_log": levels.limit}
@@ -488,12 +504,13 @@ def _scored(
         judgeable_area_mm2=None if area_mm2 is None else area_mm2 * judgeable_share,
         n_objects=len(counted.objects),
         labels_sha256=counted.labels_sha256,
-        **_described(counted.description, frame),
+        **described(counted.description, frame),
         **common,
     )
 
 
-def _described(description: Description | None, frame: Frame) -> dict[str, Any]:
+def described(description: Description | None, frame: Frame) -> dict[str, Any]:
+    """Return what a score says of a description; nothing without one."""
     if description is None:
         return {}
     return {
@@ -505,7 +522,7 @@ def _described(description: Description | None, frame: Frame) -> dict[str, Any]:
     }
 
 
-def _flaws(found: Sequence[SurfaceFinding], frame: Frame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def surface_flaws(found: Sequence[SurfaceFinding], frame: Frame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the flags of what is wrong with the surface, and where some of each kind are, in pixels of the image."""
     by_flag = {flag: [one for one in found if one.kind == kind] for kind, flag in FLAW_FLAGS.items()}
     told = [one for flaws in by_flag.values() for one in flaws[:_FLAWS_TOLD]]
@@ -522,7 +539,8 @@ def _place_text(place: Place, frame: Frame) -> str:
     return f"{place.sign} {native.y0}:{native.y1},{native.x0}:{native.x1}"
 
 
-def _common(frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:
+def common_figures(frame: Frame, report: QualityReport, notes: tuple[str, ...], sha256: str) -> dict[str, Any]:
+    """Return what a score says of any field that could be read."""
     info = frame.info
     scale_note = (
         (f"No pixel size is known: filter sizes assume a picture {frame.working_shape[1]} working pixels wide.",)

@@ -5,7 +5,7 @@ field costs its layer, its vessel and its batch, and the result is that of doing
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -155,6 +155,11 @@ class FigureKeeper:
         self._stacks = [_Stack(name, members, settings.catalogue) for name, members in sorted(by_vessel.items())]
         self._batches = batches_of(one.row for one in fields.values())
         self._sorted = tuple(sorted(fields))
+
+    def latest(self, keys: Iterable[str]) -> tuple[str, ...]:
+        """Return which of some fields are of the latest time point of their vessel, in the order they are given in."""
+        found = frozenset[str]().union(*(stack.latest for stack in self._stacks))
+        return tuple(key for key in keys if key in found)
 
     def figures(self, fields: Mapping[str, ScoredField]) -> RunFigures:
         """Return every figure; the fields are those that the keeper was made with, whatever their scores.

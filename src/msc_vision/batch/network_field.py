@@ -104,17 +104,7 @@ class NetworkField:
         contrast : (Y, X) uint8 array
             What local contrast takes for cells, 0 or 1.
         """
-        binning = self.plan.binning
-        picture = working if binning == self.frame.factor else to_working(native, binning, self.frame.scale)
-
-        read = _part_of(picture)
-        maps = np.empty((len(MAPS), *working.shape), np.uint8)
-        strangeness = []
-        for window in self.plan.windows:
-            target = self.plan.working(window)
-            found = self.answers(window, read)
-            maps[:, target.y0 : target.y1, target.x0 : target.x1] = found.maps
-            strangeness.append(found.strangeness)
+        maps, strangeness = self.maps_whole(native, working)
         region = Region(0, working.shape[0], 0, working.shape[1])
         visible = self._visible(maps, judged)
         parts, local = self._parts(maps, visible, region, region)
@@ -131,6 +121,42 @@ class NetworkField:
             opinion=self._opinion(probabilities(maps[0], visible), strangeness),
             description=described,
         )
+
+    def maps_whole(
+        self, native: NDArray[Any], working: NDArray[np.uint16]
+    ) -> tuple[NDArray[np.uint8], list[NDArray[np.float32]]]:
+        """Return the maps of a field in memory, (len(MAPS), Y, X) of working pixels, and how strange it is."""
+        binning = self.plan.binning
+        picture = working if binning == self.frame.factor else to_working(native, binning, self.frame.scale)
+        read = _part_of(picture)
+        maps = np.empty((len(MAPS), *working.shape), np.uint8)
+        strangeness = []
+        for window in self.plan.windows:
+            target = self.plan.working(window)
+            found = self.answers(window, read)
+            maps[:, target.y0 : target.y1, target.x0 : target.x1] = found.maps
+            strangeness.append(found.strangeness)
+        return maps, strangeness
+
+    def describe_whole(
+        self, view: View, table: NDArray[np.void], painted: NDArray[np.int32], hints: Hints, settings: DescribeSettings
+    ) -> Description:
+        """Return the description of a field in memory whose cells and aggregates a person drew.
+
+        Parameters
+        ----------
+        view : View
+            The whole field; its cells are 1 to n without gaps.
+        table : structured array of `OBJECT_COLUMNS`
+            Those cells.
+        painted : (Y, X) int32 array
+            Aggregates, 1 to n without gaps.
+        hints : Hints
+        settings : DescribeSettings
+        """
+        describer = replace(self._describer(_views_of(view), settings), painted=painted)
+        height, width = view.labels.shape
+        return describer.describe(table, [Region(0, height, 0, width)], map, hints)
 
     def look_tiled(
         self,
@@ -404,7 +430,8 @@ def _views_of(whole: View) -> ReadView:
 
     def read(region: Region) -> View:
         at = np.s_[..., region.y0 : region.y1, region.x0 : region.x1]
-        return View(whole.working[at], whole.labels[at], whole.judged[at], whole.maps[at])
+        loose = None if whole.loose is None else whole.loose[at]
+        return View(whole.working[at], whole.labels[at], whole.judged[at], whole.maps[at], loose)
 
     return read
 

@@ -5,12 +5,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from msc_vision.errors import InvalidDataError
 from msc_vision.findings.contamination import SignName
 from msc_vision.records import FieldScore
 from msc_vision.review.events import ReviewEvent
+from msc_vision.review.log import read_blob
 from msc_vision.review.masks import FieldMasks
 from msc_vision.review.state import FieldReview
 from msc_vision.statistics.rollup import ScoredField
@@ -152,6 +159,32 @@ def measured_content(masks: FieldMasks, score: FieldScore, objects: tuple[str, s
         "objects": name,
         "objects_sha256": digest,
     }
+
+
+def objects_bytes(objects: NDArray[np.void]) -> bytes:
+    """Return a table of objects as Parquet, with the columns that ``objects.parquet`` has."""
+    columns = {name: pa.array(np.ascontiguousarray(objects[name])) for name in objects.dtype.names or ()}
+    buffer = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), buffer, version="2.6", compression="zstd")
+    return bytes(buffer.getvalue())
+
+
+def measured_objects(run: Path, event: ReviewEvent) -> pa.Table | None:
+    """Return the table of objects that an event ``measured`` speaks of, None if it speaks of none.
+
+    Raises
+    ------
+    InvalidDataError
+        If it is missing or was altered.
+    """
+    after = event.after or {}
+    if after.get("objects") is None:
+        return None
+    content = read_blob(run, str(after["objects"]), str(after.get("objects_sha256")))
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).read()
+    except (OSError, pa.ArrowException) as err:
+        raise InvalidDataError(f"{run / str(after['objects'])}: cannot be read as Parquet ({err}).") from err
 
 
 def score_content(score: FieldScore) -> dict[str, Any]:

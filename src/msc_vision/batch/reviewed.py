@@ -12,21 +12,27 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from msc_vision.batch.field import FieldTask, Tiling
 from msc_vision.batch.figures import FigureKeeper, RunFigures
-from msc_vision.batch.kept_objects import objects_bytes
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.batch.remeasure import SecondLook, measure_masks, quick_score, second_look
-from msc_vision.batch.review_overlay import measured_base, measured_content, reviewed_field
+from msc_vision.batch.review_overlay import (
+    measured_base,
+    measured_content,
+    measured_objects,
+    objects_bytes,
+    reviewed_field,
+)
 from msc_vision.batch.scored_run import ScoredRun, read_scored_run
 from msc_vision.batch.store import labels_name
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.log import append_event, read_log, read_patch, save_blob, save_patch
+from msc_vision.review.log import ReadLog, append_event, read_log, read_patch, save_blob, save_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, empty_masks
 from msc_vision.review.state import FieldReview, ReviewState, heads, with_events
 from msc_vision.statistics.character import Yardsticks
@@ -72,7 +78,8 @@ class ReviewedRun:
     original: RunFigures
     state: ReviewState
 
-    def __init__(self, scored: ScoredRun, catalogue: Catalogue) -> None:
+    def __init__(self, scored: ScoredRun, catalogue: Catalogue, log: ReadLog | None = None) -> None:
+        """Keep a run at hand; ``log`` is its review, None: whatever its folder holds."""
         self.folder, self.record, self.pipeline = scored.folder, scored.record, scored.pipeline
         self.catalogue = catalogue
         self._scored = scored
@@ -86,7 +93,10 @@ class ReviewedRun:
         self._after: dict[str, tuple[FieldReview, ScoredField]] = {}
         self._masks: OrderedDict[str, tuple[tuple[ReviewEvent, ...], FieldMasks]] = OrderedDict()
         self._lock = RLock()
-        self.refresh()
+        if log is None:
+            self.refresh()
+        else:
+            self._take_log(log)
 
     @classmethod
     def open(
@@ -114,6 +124,11 @@ class ReviewedRun:
         return str(self.record["run_id"])
 
     @property
+    def latest(self) -> tuple[str, ...]:
+        """Return the keys of the fields that layers and vessels are estimated from, in the order of the manifest."""
+        return self._keeper.latest(self._fields)
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Return what in ``reviews/`` cannot be relied on; sentences."""
         return (*self._unreadable, *self._broken.values())
@@ -122,7 +137,9 @@ class ReviewedRun:
 
     def refresh(self) -> tuple[ReviewEvent, ...]:
         """Read events that others added meanwhile, and return them."""
-        log = read_log(self.folder, self._known)
+        return self._take_log(read_log(self.folder, self._known))
+
+    def _take_log(self, log: ReadLog) -> tuple[ReviewEvent, ...]:
         with self._lock:
             new = tuple(one for one in log.events if one.name not in self._known)
             foreign = [one for one in new if one.run_id != self.run_id]
@@ -153,12 +170,18 @@ class ReviewedRun:
             If it cannot be written: the disk is full or read-only. Then nothing is taken in.
         """
         with self._lock:
-            before = self._events_of(deed.target)
-            moment = at or _after_all(before)
-            event = new_event(self.run_id, reviewer, deed, at=moment, follows=heads(before))
+            event = self._event(reviewer, deed, at)
             append_event(self.folder, event)
             self._take_in([event])
         return event
+
+    def check(self, reviewer: Reviewer, deed: Deed) -> None:
+        """Raise what `act` would raise for what is said; nothing is written."""
+        self._event(reviewer, deed, None)
+
+    def _event(self, reviewer: Reviewer, deed: Deed, at: datetime | None) -> ReviewEvent:
+        before = self._events_of(deed.target)
+        return new_event(self.run_id, reviewer, deed, at=at or _after_all(before), follows=heads(before))
 
     def _events_of(self, target: Target) -> Sequence[ReviewEvent]:
         if target.field is not None:
@@ -193,21 +216,42 @@ class ReviewedRun:
             self._keep_masks(key, edits, apply_patch(kept[1], patch))
         return event
 
+    def patch(self, event: ReviewEvent) -> MaskPatch:
+        """Return the correction that an event ``edited`` speaks of.
+
+        Raises
+        ------
+        InvalidDataError
+            If it is missing or was altered.
+        """
+        return read_patch(self.folder, event)
+
     def keep_measured(
         self, key: str, masks: FieldMasks, score: FieldScore, objects: NDArray[np.void], reviewer: Reviewer
-    ) -> ReviewEvent:
-        """Write the figures of corrected masks and their table of objects; errors as `act`.
+    ) -> ReviewEvent | None:
+        """Keep the figures of corrected masks for good; errors as `act`.
 
-        Parameters
-        ----------
-        masks : FieldMasks
-            That were measured.
-        score, objects
-            As `measure_masks` returns them.
+        Returns
+        -------
+        ReviewEvent or None
+            None if these are not the masks of the field any more, because somebody corrected it meanwhile: nothing is
+            written then, and the field is left to be measured again.
         """
-        blob = save_blob(self.folder, objects_bytes(objects), ".parquet")
-        after = measured_content(masks, score, blob)
-        return self.act(reviewer, Deed("measured", self.target(key), after=after))
+        if not masks.equals(self.masks(key)):
+            return None
+        kept = save_blob(self.folder, objects_bytes(objects), ".parquet")
+        return self.act(reviewer, Deed("measured", self.target(key), after=measured_content(masks, score, kept)))
+
+    def objects(self, key: str) -> pa.Table | None:
+        """Return the cells and aggregates of a field as they were measured last, None if those of the run still hold.
+
+        Raises
+        ------
+        InvalidDataError
+            If the table is missing or was altered.
+        """
+        measured = self.state.of(key).measured
+        return None if measured is None else measured_objects(self.folder, measured)
 
     def target(self, key: str) -> Target:
         """Return how an event names a field."""

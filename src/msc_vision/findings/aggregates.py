@@ -26,7 +26,7 @@ from msc_vision.findings.outline import ellipse_window, outline_figures
 from msc_vision.morphology.feature import Feature
 from msc_vision.records import Region
 from msc_vision.segmentation.network.maps import MAPS
-from msc_vision.segmentation.objects import TileParts, join_parts, tile_parts
+from msc_vision.segmentation.objects import TileParts, join_parts, label_pieces, object_table, tile_parts
 
 AGGREGATE_COLUMNS = np.dtype(
     [
@@ -359,6 +359,42 @@ def join_aggregates(parts: Sequence[AggregateParts], scale: FieldScale, settings
     return FoundAggregates(table, tuple(number[lookup] for lookup in joined.lookups), first[kept], n_area)
 
 
+def painted_aggregates(
+    view: AggregateView,
+    labels: NDArray[np.int32],
+    evidence: NDArray[np.uint8],
+    scale: FieldScale,
+    settings: AggregateSettings,
+) -> FoundAggregates:
+    """Return aggregates that a person drew, as `join_aggregates` returns those that were found; none is dropped.
+
+    Parameters
+    ----------
+    view : AggregateView
+        Of a whole field.
+    labels : (Y, X) int32 array
+        1 to n without gaps.
+    evidence : (Y, X) uint8 array
+        As `aggregate_mask` returns it.
+    scale : FieldScale
+    settings : AggregateSettings
+    """
+    pieces = label_pieces(labels)
+    n = pieces.area.size
+    numbers = np.arange(1, n + 1)
+    objects = object_table([pieces], numbers, n, scale.shape, scale.factor, scale.native_shape, scale.pixel_size_um)
+    at = np.flatnonzero(labels)
+    number = labels.ravel()[at] - 1
+    inside, seen = (
+        np.rint(np.bincount(number, plane.ravel()[at], minlength=n)).astype(np.int64)
+        for plane in (evidence, view.judged)
+    )
+    table = _rows(objects, scale, settings)
+    table["evidence"] = (inside / np.maximum(pieces.area, 1) - _HALF) / 16
+    n_area = cv2.countNonZero(np.ascontiguousarray(view.judged)) + int((pieces.area - seen).sum())
+    return FoundAggregates(table, (np.arange(n + 1, dtype=np.int32),), pieces.first, n_area)
+
+
 def _rows(objects: NDArray[np.void], scale: FieldScale, settings: AggregateSettings) -> NDArray[np.void]:
     table = np.zeros(len(objects), AGGREGATE_COLUMNS)
     for name in set(AGGREGATE_COLUMNS.names or ()) & set(objects.dtype.names or ()):
@@ -380,6 +416,7 @@ def measure_aggregates(
     scale: FieldScale,
     settings: AggregateSettings,
     known: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None = None,
+    painted: NDArray[np.int32] | None = None,
 ) -> NDArray[np.void]:
     """Return the rows of aggregates whose first pixel lies in the tile, with the figures of their outlines.
 
@@ -387,6 +424,10 @@ def measure_aggregates(
     ----------
     view : AggregateView
         With `SURROUNDINGS_UM` around the tile, where the field goes on.
+    known : pair of arrays, optional
+        What `aggregate_mask` returns.
+    painted : (Y, X) int32 array, optional
+        Labels that a person drew, which may touch; otherwise an aggregate is what hangs together.
     """
     rows, columns = np.divmod(found.first, scale.shape[1])
     region = view.region
@@ -396,7 +437,7 @@ def measure_aggregates(
         return table
     mask, _ = known or aggregate_mask(view, scale, settings)
     for i, (y, x) in enumerate(zip(rows[mine].tolist(), columns[mine].tolist(), strict=True)):
-        _measure(table, i, (y, x), mask, view, scale)
+        _measure(table, i, (y, x), mask, view, scale, painted)
     contact = table["layer_contact"]
     table["is_attached"] = contact >= settings.attached_from
     table["attachment_is_sure"] = (contact <= settings.sure_below) | (contact >= settings.sure_above)
@@ -410,6 +451,7 @@ def _measure(
     mask: NDArray[np.uint8],
     view: AggregateView,
     scale: FieldScale,
+    painted: NDArray[np.int32] | None,
 ) -> None:
     row = table[i]
     y0, x0 = row["y0_px"] // scale.factor, row["x0_px"] // scale.factor
@@ -423,7 +465,7 @@ def _measure(
         left - view.around.x0 : min(x1 + wide, scale.shape[1]) - view.around.x0,
     ]
     others = mask[crop]
-    labels = cv2.connectedComponents(others, connectivity=8)[1]
+    labels = cv2.connectedComponents(others, connectivity=8)[1] if painted is None else painted[crop]
     own = (labels == labels[first[0] - top, first[1] - left]).view(np.uint8)
     table["circularity"][i], table["solidity"][i] = outline_figures(own)
     around = cv2.dilate(own, ellipse_window(2 * _RING_UM / scale.working_um)) > others

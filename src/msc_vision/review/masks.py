@@ -71,6 +71,10 @@ class FieldMasks:
         found: NDArray[Any] = getattr(self, kind)
         return found
 
+    def equals(self, other: "FieldMasks") -> bool:
+        """Whether both hold the same."""
+        return all(np.array_equal(self.of(kind), other.of(kind)) for kind in KINDS)
+
     def copy(self) -> "FieldMasks":
         """Return masks whose arrays may be written to."""
         return FieldMasks(*(self.of(kind).copy() for kind in KINDS))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from msc_vision.review.events import ReviewEvent
+from msc_vision.review.events import Reviewer, ReviewEvent
 
 Standing = Literal["not looked at", "looked at", "accepted", "rejected", "re-image"]
 _JUDGED: Mapping[str, Standing] = {"accepted": "accepted", "rejected": "rejected", "re-image": "re-image"}
@@ -52,15 +52,14 @@ class FieldReview:
         """Whether anybody had it open."""
         return bool(self.events)
 
+    def is_looked_at_by(self, reviewer: Reviewer) -> bool:
+        """Whether this person had it open."""
+        return any(one.reviewer == reviewer for one in self.events)
+
     @property
     def needs_measuring(self) -> bool:
         """Whether its masks were corrected and its figures do not know of all of it."""
         return bool(self.unmeasured)
-
-    @property
-    def last(self) -> str | None:
-        """Return what the next event of this field follows: the events that no other one follows."""
-        return heads(self.events)
 
 
 @dataclass(frozen=True, slots=True)

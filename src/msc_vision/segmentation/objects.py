@@ -201,6 +201,48 @@ def _touching(
     return np.unique(np.concatenate(found), axis=0).astype(np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class LabelPieces:
+    """Objects of a whole field by their labels, one entry per label; ``first`` as in `TileParts`."""
+
+    area: NDArray[np.int64]
+    sum_y: NDArray[np.int64]
+    sum_x: NDArray[np.int64]
+    box: NDArray[np.int64]
+    first: NDArray[np.int64]
+
+
+def label_pieces(labels: NDArray[np.int32]) -> LabelPieces:
+    """Return where the objects of a field lie, whose labels are 1 to n without gaps; parts may lie apart."""
+    from scipy.ndimage import find_objects
+
+    flat = np.flatnonzero(labels)
+    number = labels.ravel()[flat] - 1
+    n = int(number.max()) + 1 if number.size else 0
+    ys, xs = np.divmod(flat, labels.shape[1])
+    first = np.zeros(n, np.int64)
+    first[number[::-1]] = flat[::-1]  # the last one written, hence the first in reading order, stays
+    boxes = [(rows.start, rows.stop, columns.start, columns.stop) for rows, columns in find_objects(labels)]
+    return LabelPieces(
+        np.bincount(number, minlength=n).astype(np.int64),
+        np.rint(np.bincount(number, ys, minlength=n)).astype(np.int64),
+        np.rint(np.bincount(number, xs, minlength=n)).astype(np.int64),
+        np.array(boxes, np.int64).reshape(n, 4),
+        first,
+    )
+
+
+def compact_labels(labels: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return labels as 1 to n in the order of their numbers, and the number that each had, (n,) int32."""
+    found = np.flatnonzero(np.bincount(labels.ravel()))
+    known: NDArray[np.int32] = found[found > 0].astype(np.int32)
+    if known.size == (int(known[-1]) if known.size else 0):
+        return labels, known
+    lookup = np.zeros(int(known[-1]) + 1, np.int32)
+    lookup[known] = np.arange(1, known.size + 1, dtype=np.int32)
+    return lookup[labels], known
+
+
 class Pieces(Protocol):
     """What the table needs to know of the pieces of one tile, an entry per piece."""
 
