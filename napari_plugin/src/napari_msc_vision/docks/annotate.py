@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
@@ -147,7 +148,7 @@ class AnnotatePage(QWidget):
         arrays = convert.mask_arrays(proposal.masks)
         for name in PAINTED:
             settings = convert.labels_settings(name, placement) | {"name": f"{PREFIX}{name}"}
-            layer = Labels(arrays[name], **settings)
+            layer = Labels(arrays[name], colormap=_colours(name), **settings)
             layer.contour = 1 if name == convert.CELLS else 0
             self._add(layer)
         self.viewer.layers.selection.active = self._layers[f"{PREFIX}{convert.CELLS}"]
@@ -211,3 +212,11 @@ class AnnotatePage(QWidget):
             self._failed,
             lane=LANE,
         )
+
+
+def _colours(name: str) -> Any:
+    """Return the colours that a mask has in a review too."""
+    if name == convert.CELLS:
+        return CyclicLabelColormap(colors=["transparent", *convert.CELL_COLOURS])
+    one = convert.SKY_BLUE if name == convert.FOREGROUND else convert.PURPLE
+    return DirectLabelColormap(color_dict={None: one, 0: "transparent"})
