@@ -6,7 +6,7 @@ bare ``ViewerModel``; no Qt here.
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -358,8 +358,7 @@ class Strokes:
         elif tool.name == "delete cell":
             self._apply(tool.name, lambda masks: edits.delete_cell(masks, edits.label_at(masks.cells, points[0])))
         elif tool.name == "delete aggregate":
-            number = lambda masks: edits.label_at(masks.aggregates, points[0])  # noqa: E731
-            self._apply(tool.name, lambda masks: edits.delete_aggregate(masks, number(masks)))
+            self._apply(tool.name, lambda masks: _without_aggregate(masks, points[0]))
 
     def _apply(self, tool: str, edit: Edit) -> None:
         """Let the library make an edit off the main thread; if something came between, it is made anew."""
@@ -440,7 +439,7 @@ class Strokes:
     # --- what napari's own controls say ------------------------------------------------------------------------------
 
     def _on_mode(self, event: Any) -> None:
-        """A mode was chosen in napari's own controls: no tool of ours is in the hand then."""
+        """Put the tool away when a mode was chosen in napari's own controls."""
         if not self._is_setting and self.tool is not None and str(event.source.mode) != self.tool.mode:
             self.tool = None
             self.tool_changed.emit(None)
@@ -493,6 +492,10 @@ def strokes_of(scene: Scene) -> Strokes:
     return found
 
 
+def _without_aggregate(masks: FieldMasks, at: tuple[float, float]) -> FieldMasks:
+    return edits.delete_aggregate(masks, edits.label_at(masks.aggregates, at))
+
+
 def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:
     def pressed(_target: Any) -> None:
         deed()
@@ -503,7 +506,7 @@ def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:
 def _write(layer: Labels, atoms: Sequence[Any]) -> None:
     """Put what was painted into the layer: napari tells of what its bucket fills just before it is there."""
     for atom in atoms:
-        if isinstance(atom, tuple):
+        if not hasattr(atom, "slice_key"):
             indices, _, values = atom
             layer.data[indices] = values
             continue
