@@ -61,9 +61,7 @@ def reviewed_sample() -> Iterator[tuple[Any, Scene]]:
     with tempfile.TemporaryDirectory(prefix="msc-pictures-") as name:
         run = Path(name) / "HS12-A.run"
         manifest = read_manifest(SAMPLE / "manifest.csv")
-        run_folder(
-            plan_run(manifest, load_catalogue(), load_pipeline("default"), run, settings=RunSettings(workers=2))
-        )
+        run_folder(plan_run(manifest, load_catalogue(), load_pipeline("default"), run, settings=RunSettings(workers=2)))
         viewer = napari.Viewer(show=True)
         viewer.window._qt_window.resize(*WINDOW_PX)
         settle()
