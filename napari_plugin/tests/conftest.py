@@ -1,21 +1,13 @@
-"""What the tests of the plugin rely on: settings of their own, a small finished run, and a viewer that closes cleanly."""
+"""What the tests of the plugin rely on: settings of their own, a small finished run, a viewer that closes cleanly."""
 
 import os
 import shutil
 import sys
-import tempfile
-from pathlib import Path
-
-_OWN = Path(tempfile.mkdtemp(prefix="msc-vision-napari-"))
-# Before napari is imported: nothing of the person who runs the tests is read or changed.
-for _name, _folder in (("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache"), ("XDG_DATA_HOME", "data")):
-    os.environ[_name] = str(_OWN / _folder)
-os.environ["NAPARI_CONFIG"] = str(_OWN / "settings.yaml")
-os.environ.setdefault("QT_API", "pyside6")
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from own_settings import OWN
 
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
@@ -49,7 +41,7 @@ odd_fields:
 
 def pytest_sessionfinish():
     """Leave nothing behind."""
-    shutil.rmtree(_OWN, ignore_errors=True)
+    shutil.rmtree(OWN, ignore_errors=True)
 
 
 def make_run(folder, recipe_text=RECIPE, pipeline="contrast"):

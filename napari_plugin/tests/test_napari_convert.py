@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from msc_vision.errors import InvalidArgumentError
 from msc_vision.imaging.normalise import intensity_scale, to_working
@@ -150,3 +151,12 @@ def test_a_field_that_could_not_be_read_still_has_a_place():
     masks = FieldMasks(*(np.zeros((5, 6), kind) for kind in (bool, np.int32, bool, np.int32)))
     assert convert.placement_of(FieldScore("k", "k.tif", "failed"), masks) == Placement((5, 6))
     assert convert.placement_of(FieldScore("k", "k.tif", "failed"), masks, (10, 12)) == Placement((10, 12), 2)
+
+
+@settings(max_examples=40)
+@given(arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 3)))
+def test_outlines_are_those_of_napari(labels):
+    """The slow, obvious way: a pixel is at an edge if the largest and the smallest label around it differ."""
+    cross = ndimage.generate_binary_structure(2, 1)
+    is_edge = ndimage.grey_dilation(labels, footprint=cross) != ndimage.grey_erosion(labels, footprint=cross)
+    np.testing.assert_array_equal(convert.outlines(labels), np.where(is_edge, labels, 0))

@@ -1,4 +1,4 @@
-"""A reviewer at the site's service: a real `msc-vision serve` on SQLite, a real run, log-in, decision, review, signature."""
+"""A reviewer at the site's service: a real `msc-vision serve` on SQLite, a real run, from log-in to signature."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_cases import scored_sample
 
 from msc_vision.decision import check_record
 from msc_vision.decision.judgement import Review
@@ -17,7 +18,6 @@ from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import InvalidArgumentError, MissingDependencyError, OutputError
 from napari_msc_vision import service_link
 from napari_msc_vision.service_link import ServiceLink, ServiceRefusedError, checked_url
-from run_cases import scored_sample
 
 PASSWORD = "a long enough pass phrase"
 
@@ -68,7 +68,17 @@ def site(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ("serve", "--database", database, "--root", folder / "runs", "--rules", folder / "rules", "--port", port)
+    arguments = (
+        "serve",
+        "--database",
+        database,
+        "--root",
+        folder / "runs",
+        "--rules",
+        folder / "rules",
+        "--port",
+        port,
+    )
     server = subprocess.Popen([sys.executable, "-m", "msc_vision.cli", *map(str, arguments)], stderr=subprocess.DEVNULL)
     try:
         wait_for(port, server)
@@ -104,7 +114,9 @@ def test_a_person_decides_holds_and_signs_at_the_service(site, maria):
     assert ("site-window@1", "Window of the site (approved)") in maria.rule_sets()
     first = maria.decide("T75-B", "site-window@1")
     assert (first["verdict"], check_record(first)) == ("NO_GO", ())
-    held = maria.review(first["decision_id"], Review("nobody", "2026-11-22T08:00:00Z", "hold", "looked-again", "See me."))
+    held = maria.review(
+        first["decision_id"], Review("nobody", "2026-11-22T08:00:00Z", "hold", "looked-again", "See me.")
+    )
     assert (held["review"]["reviewer"], held["supersedes"]) == ("maria", first["decision_id"])
     again = maria.decide("T75-B", "site-window@1")
     assert again["supersedes"] == held["decision_id"]

@@ -1,8 +1,9 @@
-"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and how far the review is. No Qt here."""
+"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and fields looked at. No Qt here."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from msc_vision.report.words import number_ranges
@@ -32,6 +33,8 @@ OUTCOME_WORDS: Mapping[str, str] = {
     "a person has to look": "look",
     "undetermined": "undetermined",
 }
+FOLD_FROM = 3
+"""So many neighbouring layers that nobody saw, and that look the same, share a row."""
 CHANGED_POINTS = 0.05
 """A figure that moved by less reads the same."""
 
@@ -93,6 +96,32 @@ class Ladder:
     rungs: tuple[Rung, ...]
     window: tuple[float, float] | None
     headline: str
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether a criterion of the last decision asks about layers."""
+        return any(one.outcome is not None for one in self.rungs)
+
+    @property
+    def rows(self) -> tuple[tuple[Rung, ...], ...]:
+        """The rungs from the top down; neighbours without fields of which one says the same share a row."""
+        found: list[tuple[Rung, ...]] = []
+        for _, group in groupby(self.rungs[::-1], key=_likeness):
+            members = tuple(group)
+            found += [members] if len(members) >= FOLD_FROM else [(one,) for one in members]
+        return tuple(found)
+
+
+def _likeness(rung: Rung) -> object:
+    if rung.n_fields:
+        return rung.layer
+    interval = None if rung.interval is None else tuple(round(one) for one in rung.interval)
+    return rung.state, rung.figure, interval, rung.before_percent, rung.outcome
+
+
+def row_name(row: Sequence[Rung]) -> str:
+    """Return the layers of a row: ``3`` or ``4-12``."""
+    return number_ranges(one.layer for one in row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +201,10 @@ def _rung(
 def _how(layer: LayerEstimate, was: float | None, outcome: Sign | None) -> str:
     said = [f"Layer {layer.layer}: {STATE_WORDS[layer.state]}."]
     if layer.confluency_percent is not None:
-        between = "" if layer.confluency_interval is None else " (95 %: {:.0f} to {:.0f} %)".format(
-            *layer.confluency_interval
+        between = (
+            ""
+            if layer.confluency_interval is None
+            else " (95 %: {:.0f} to {:.0f} %)".format(*layer.confluency_interval)
         )
         said.append(f"{layer.confluency_percent:.1f} % confluent{between}.")
     if was is not None:

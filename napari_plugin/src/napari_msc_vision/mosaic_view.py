@@ -1,10 +1,10 @@
-"""The mosaic of a layer in a viewer: shown over the layers of the open field, which come back when a tile is chosen."""
+"""The mosaic of a layer in a viewer: shown over the layers of the open field, until a tile is chosen."""
 
 from functools import partial
 from typing import Any
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image
 from numpy.typing import NDArray
 from psygnal import Signal
 
@@ -13,8 +13,9 @@ from napari_msc_vision.scene import Scene, overlay_of
 from napari_msc_vision.session import Message
 from napari_msc_vision.work import Task
 
-NAME = "fields of the layer"
+NAME = "Fields of the layer"
 LANE = "mosaic"
+_LARGER = 1.02
 _MOST_KEPT = 200
 """Thumbnails at hand: 13 MB."""
 
@@ -37,22 +38,29 @@ class MosaicView:
         self._scene = scene
         self.mosaic: Mosaic | None = None
         self.place: tuple[str, int] | None = None
-        self._layer: Image | None = None
-        self._hidden: list[Layer] = []
+        self._layer = Image(np.zeros((1, 1, 3), np.uint8), name=NAME, rgb=True, visible=False, interpolation2d="linear")
+        self._layer.mouse_drag_callbacks.append(self._clicked)
         self._reading: list[Task] = []
         self._kept: dict[str, NDArray[np.uint8] | str] = {}
 
+    def prepare(self) -> None:
+        """Make ready to be shown, once a field is open: making a layer takes too long for a click."""
+        self._layer.units = self._scene.image.units
+        if self._layer not in self._scene.viewer.layers:
+            self._add()
+
     @property
-    def picture(self) -> NDArray[np.uint8] | None:
+    def picture(self) -> NDArray[np.uint8]:
         """What is shown."""
-        return None if self._layer is None else self._layer.data
+        picture: NDArray[np.uint8] = self._layer.data
+        return picture
 
     def show(self, vessel_id: str, layer: int) -> None:
         """Show the fields of a layer: places and figures at once, pictures as they are read."""
         self._stop_reading()
         session = self._scene.session
-        fields = [session.figures.fields[key] for key in session.keys(vessel_id, layer)]
-        self.mosaic, self.place = plan_mosaic(fields, session.run.state), (vessel_id, layer)
+        self.place = vessel_id, layer
+        self.mosaic = self._plan(vessel_id, layer)
         self._put(empty_picture(self.mosaic))
         for tile in self.mosaic.tiles:
             self._fill(tile)
@@ -60,45 +68,63 @@ class MosaicView:
 
     def redraw(self) -> None:
         """Draw what was said meanwhile; thumbnails are at hand."""
-        if self.place is not None and self._layer is not None:
-            session = self._scene.session
-            fields = [session.figures.fields[key] for key in session.keys(*self.place)]
-            self.mosaic = plan_mosaic(fields, session.run.state)
+        if self.place is not None:
+            self.mosaic = self._plan(*self.place)
             for tile in self.mosaic.tiles:
                 if tile.key in self._kept:
                     self._show_tile(tile, self._kept[tile.key])
 
     def hide(self) -> None:
-        """Take the mosaic away, and show the layers of the open field again."""
+        """Take the mosaic away: the layers of the open field are below it."""
         self._stop_reading()
-        layer, self._layer, self.mosaic, self.place = self._layer, None, None, None
-        if layer is None:
+        is_shown, self.mosaic, self.place = self.mosaic is not None, None, None
+        if not is_shown:
             return
         viewer = self._scene.viewer
-        if layer in viewer.layers:
-            viewer.layers.remove(layer)
-        for one in self._hidden:
-            one.visible = True
-        self._hidden = []
+        self._layer.visible = False
         overlay_of(viewer, "scale_bar").visible = True
-        viewer.layers.selection.active = self._scene.cells if self._scene.cells in viewer.layers else None
-        viewer.reset_view()
+        if self._scene.cells in viewer.layers:
+            viewer.layers.selection.active = self._scene.cells
+
+    def remove(self) -> None:
+        """Take the mosaic out of the viewer for good, as when another run is opened in it."""
+        self.hide()
+        if self._layer in self._scene.viewer.layers:
+            self._scene.viewer.layers.remove(self._layer)
+
+    def _add(self) -> None:
+        viewer = self._scene.viewer
+        active = viewer.layers.selection.active
+        viewer.add_layer(self._layer)
+        viewer.layers.selection.active = active
 
     def _put(self, picture: NDArray[np.uint8]) -> None:
         viewer = self._scene.viewer
-        if self._layer is None or self._layer not in viewer.layers:
-            self._hidden = [one for one in viewer.layers if one.visible]
-            for one in self._hidden:
-                one.visible = False
-            units = self._scene.image.units
-            self._layer = Image(picture, name=NAME, rgb=True, units=units)
-            self._layer.mouse_drag_callbacks.append(self._clicked)
-            viewer.add_layer(self._layer)
-            overlay_of(viewer, "scale_bar").visible = False  # fields are drawn larger than they are
-        else:
-            self._layer.data = picture
+        self.prepare()  # somebody may have taken it out of the list
+        self._layer.data = picture
+        self._fit(self._layer)
+        self._layer.visible = True
+        overlay_of(viewer, "scale_bar").visible = False  # fields are drawn larger than they are
         viewer.layers.selection.active = self._layer
         viewer.reset_view()
+
+    def _plan(self, vessel_id: str, layer: int) -> Mosaic:
+        session = self._scene.session
+        fields = [session.figures.fields[key] for key in session.keys(vessel_id, layer)]
+        return plan_mosaic(fields, session.run.state, self._aspect(), session.run.original.fields)
+
+    def _aspect(self) -> float:
+        low, high = self._scene.image.extent.world
+        height, width = high - low
+        return float(height / width) if height > 0 and width > 0 else 1.0
+
+    def _fit(self, layer: Image) -> None:
+        """Put the mosaic over the open field, a little larger, so that it hides it and is seen in the same view."""
+        low, high = self._scene.image.extent.world
+        size = np.array(layer.data.shape[:2])
+        scale = _LARGER * float(((high - low) / size).max())
+        layer.scale = (scale, scale)
+        layer.translate = (low + high) / 2 - scale * (size - 1) / 2
 
     def _fill(self, tile: Tile) -> None:
         known = self._kept.get(tile.key)
@@ -121,7 +147,7 @@ class MosaicView:
         self._show_tile(tile, found)
 
     def _show_tile(self, tile: Tile, found: NDArray[np.uint8] | str) -> None:
-        if self._layer is None or self.mosaic is None or tile not in self.mosaic.tiles:
+        if self.mosaic is None or tile not in self.mosaic.tiles:
             return
         drawn = draw_tile(tile, None, found) if isinstance(found, str) else draw_tile(tile, found)
         picture = self._layer.data

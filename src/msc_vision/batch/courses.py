@@ -1,7 +1,7 @@
 """The course of each vessel over time, out of finished runs; and what fully measured vessels say of their layers."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -103,8 +103,17 @@ class VesselCourse:
         return found.pop() if len(found) == 1 else None
 
 
-def vessel_courses(runs: Sequence[Path], catalogue: Catalogue) -> tuple[VesselCourse, ...]:
+def vessel_courses(
+    runs: Sequence[Path], catalogue: Catalogue, reviewed: Mapping[Path, Mapping[str, ScoredField]] | None = None
+) -> tuple[VesselCourse, ...]:
     """Return the course of every vessel in some finished runs, ordered by vessel.
+
+    Parameters
+    ----------
+    runs : sequence of Path
+    catalogue : Catalogue
+    reviewed : mapping of Path to mapping, optional
+        Of a run, by key, the fields that take the place of those that it scored.
 
     Raises
     ------
@@ -115,7 +124,8 @@ def vessel_courses(runs: Sequence[Path], catalogue: Catalogue) -> tuple[VesselCo
     rows: defaultdict[str, list[ManifestRow]] = defaultdict(list)
     for run in (read_finished(folder) for folder in runs):
         by_vessel: defaultdict[str, dict[str, ScoredField]] = defaultdict(dict)
-        for one in run.fields:
+        changed = (reviewed or {}).get(run.folder, {})
+        for one in (changed.get(one.score.key, one) for one in run.fields):
             by_vessel[one.row.vessel_id][one.score.key] = one
             rows[one.row.vessel_id].append(one.row)
         for vessel_id, members in by_vessel.items():

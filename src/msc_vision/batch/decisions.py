@@ -1,7 +1,7 @@
 """Decide about a vessel of a run folder, and keep the record in it with all that it takes to replay it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,11 @@ def decide(
     history: Sequence[Path] = (),
     prior: Path | None = None,
     catalogue: Catalogue | None = None,
+    reviews: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the decision record of one vessel; forecasts are made for the windows that the rule set asks of.
+    """Return the decision record of one vessel as it stands after its review.
+
+    Forecasts are made for the windows that the rule set asks of.
 
     Parameters
     ----------
@@ -46,6 +49,8 @@ def decide(
     prior : Path, optional
         How its bank grows.
     catalogue : Catalogue, optional
+    reviews : collection of str, optional
+        Names of the review events that count; None: all that are in the run folder.
 
     Raises
     ------
@@ -53,7 +58,13 @@ def decide(
         As `read_evidence` and `decision_record`.
     """
     evidence = read_evidence(
-        run, vessel_id, windows=windows_of(rules), history=history, prior=prior, catalogue=catalogue
+        run,
+        vessel_id,
+        windows=windows_of(rules),
+        history=history,
+        prior=prior,
+        catalogue=catalogue,
+        reviews=reviews,
     )
     return decision_record(evidence, rules, request)
 

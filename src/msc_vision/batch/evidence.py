@@ -1,18 +1,20 @@
 """Read the evidence about a vessel from a run folder: all that a decision rests on, and why it may not be enough."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any, get_args
 
 from msc_vision.batch.outlooks import Past, Window, outlooks, read_past
 from msc_vision.batch.readings import Row, VesselRows, flags_of, n_doubtful, number, pair, readings, stated
+from msc_vision.batch.reviewed_files import with_review
 from msc_vision.batch.run_files import READ, RunFiles, read_run_files
 from msc_vision.batch.store import RUN_NAME, VESSELS_NAME
 from msc_vision.decision.evidence import Evidence, Input, LayerSampling, Outlook
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import LayerState, ManifestRow
+from msc_vision.review.log import read_log, review_stamp
 from msc_vision.statistics.time_points import time_points
 from msc_vision.statistics.vessel_rollup import batches_of
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -43,8 +45,9 @@ def read_evidence(
     history: Sequence[Path] = (),
     prior: Path | None = None,
     catalogue: Catalogue | None = None,
+    reviews: Collection[str] | None = None,
 ) -> Evidence:
-    """Return everything that a run folder tells of one vessel.
+    """Return everything that a run folder tells of one vessel, after its review.
 
     Parameters
     ----------
@@ -60,6 +63,8 @@ def read_evidence(
         How its bank grows; for the forecast.
     catalogue : Catalogue, optional
         Vessel types; those that ship by default.
+    reviews : collection of str, optional
+        Names of the review events that count, as a record lists them among its inputs; None: all that are there.
 
     Raises
     ------
@@ -71,6 +76,7 @@ def read_evidence(
     files = read_run_files(run)
     chosen = _chosen(files, vessel_id)
     try:
+        files = with_review(files, {chosen, *_mates(files, chosen)}, read_log(run, only=reviews), catalogue)
         return _evidence(files, chosen, windows, read_past(history, prior), catalogue)
     except (KeyError, TypeError, AttributeError, IndexError) as err:
         raise InvalidDataError(
@@ -88,7 +94,8 @@ def evidence_stamp(run: Path, history: Sequence[Path] = (), prior: Path | None =
     """
     names = (RUN_NAME, *READ)
     files = [run / name for name in names] + [folder / name for folder in history for name in names]
-    return tuple(_stamp(path) for path in (*files, *(() if prior is None else (prior,))))
+    stamps = tuple(_stamp(path) for path in (*files, *(() if prior is None else (prior,))))
+    return stamps, review_stamp(run)
 
 
 def _stamp(path: Path) -> tuple[str, int, int, int]:
@@ -144,7 +151,11 @@ def _evidence(
         n_fields_failed=counts["failed"],
         readings=readings(rows),
         sampling=tuple(_sampling(layer) for layer in rows.vessel["layers"]),
-        inputs=(*(Input(name, files.sha256[name]) for name in sorted(READ)), *past.inputs),
+        inputs=(
+            *(Input(name, files.sha256[name]) for name in sorted(READ)),
+            *(Input(name, digest) for name, digest in files.reviews.items()),
+            *past.inputs,
+        ),
         software=str(record["software"]["version"]),
         settings_sha256=_text(record["settings_sha256"]),
         pipeline_name=str(record["settings"]["pipeline"]["content"].get("name") or "unnamed"),
@@ -168,13 +179,13 @@ def _outlooks(
     catalogue: Catalogue | None,
 ) -> dict[Window, Outlook]:
     n_time_points = len(time_points({row["key"]: _manifest_row(row) for row in fields}))
-    return outlooks(files.folder, vessel_id, n_time_points, windows, past, catalogue)
+    return outlooks(files.folder, vessel_id, n_time_points, windows, past, catalogue, files.reviewed_fields)
 
 
 def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
     vessels = {one["vessel_id"]: one for one in files.vessels["vessels"]}
-    batch = next((one for one in files.vessels["batches"] if vessel_id in one["vessel_ids"]), None)
-    mates = () if batch is None else tuple(batch["vessel_ids"])
+    batch = _batch_of(files, vessel_id)
+    mates = _mates(files, vessel_id)
     listed = files.field_rows(tuple({vessel_id, *mates}), _COLUMNS)
     missing = [name for name in _NEEDED if listed and name not in listed[0]]
     if missing:
@@ -183,7 +194,17 @@ def _rows_of(files: RunFiles, vessel_id: str) -> VesselRows:
     of_batch = [row for row in listed if row["is_latest"]]
     levels = [number(one) for one in files.vessels.get("quantile_levels") or ()]
     known = () if None in levels else tuple(one for one in levels if one is not None)
-    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, known)
+    holds = files.holds.get(vessel_id, ())
+    return VesselRows(vessels[vessel_id], batch, _why_no_batch(fields), fields, of_batch, known, holds)
+
+
+def _batch_of(files: RunFiles, vessel_id: str) -> Row | None:
+    return next((one for one in files.vessels["batches"] if vessel_id in one["vessel_ids"]), None)
+
+
+def _mates(files: RunFiles, vessel_id: str) -> tuple[str, ...]:
+    batch = _batch_of(files, vessel_id)
+    return () if batch is None else tuple(batch["vessel_ids"])
 
 
 def _states(files: RunFiles, vessel: Row) -> tuple[LayerState, ...]:

@@ -1,7 +1,7 @@
 """When a vessel is forecast to be within the windows that a decision asks for, out of this run and earlier ones."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from msc_vision.batch.store import FIELDS_NAME, RUN_NAME
 from msc_vision.decision.evidence import Input, Outlook
 from msc_vision.errors import InvalidArgumentError, MscVisionError
 from msc_vision.statistics.growth_prior import placeholder_prior
+from msc_vision.statistics.rollup import ScoredField
 from msc_vision.vessels import Catalogue, load_catalogue
 
 Window = tuple[float, float]
@@ -82,7 +83,13 @@ def prior_sha256(path: Path) -> str:
 
 
 def outlooks(
-    run: Path, vessel_id: str, n_time_points: int, windows: Sequence[Window], past: Past, catalogue: Catalogue | None
+    run: Path,
+    vessel_id: str,
+    n_time_points: int,
+    windows: Sequence[Window],
+    past: Past,
+    catalogue: Catalogue | None,
+    reviewed: Mapping[str, ScoredField],
 ) -> dict[Window, Outlook]:
     """Return by window when the vessel's mean is forecast to be within it, or why that is not known.
 
@@ -99,6 +106,8 @@ def outlooks(
     past : Past
     catalogue : Catalogue or None
         None: the types that ship.
+    reviewed : mapping of str to ScoredField
+        By key the fields of this run that a review changed.
     """
     asked = dict.fromkeys((float(low), float(high)) for low, high in windows)
     if not asked:
@@ -106,7 +115,7 @@ def outlooks(
     if n_time_points < 2 and not past.history:
         return {one: _unknown(one, "one time point only, and growth takes two: name earlier runs") for one in asked}
     try:
-        course = _course(run, vessel_id, past, load_catalogue() if catalogue is None else catalogue)
+        course = _course(run, vessel_id, past, load_catalogue() if catalogue is None else catalogue, reviewed)
         prior = placeholder_prior() if past.prior is None else read_prior(past.prior)
     except MscVisionError as err:
         return {one: _unknown(one, _clause(err)) for one in asked}
@@ -117,9 +126,11 @@ def outlooks(
     return {one: _outlook(course, one, ForecastRequest(prior=prior, window_percent=one)) for one in asked}
 
 
-def _course(run: Path, vessel_id: str, past: Past, catalogue: Catalogue) -> VesselCourse:
+def _course(
+    run: Path, vessel_id: str, past: Past, catalogue: Catalogue, reviewed: Mapping[str, ScoredField]
+) -> VesselCourse:
     runs = [run, *(one.folder for one in past.history)]
-    course = next(one for one in vessel_courses(runs, catalogue) if one.vessel_id == vessel_id)
+    course = next(one for one in vessel_courses(runs, catalogue, {run: reviewed}) if one.vessel_id == vessel_id)
     if course.scans and course.scans[-1].run != run:
         raise InvalidArgumentError("A run of the history is later than this run; it has to be earlier.")
     return course

@@ -43,6 +43,8 @@ class VesselRows:
         The latest fields of all vessels of its batch.
     levels : tuple of float
         Of the quantiles; empty in runs of older versions.
+    holds : tuple of str
+        Who asks in a review that the vessel be looked at again; clauses.
     """
 
     vessel: Row
@@ -51,6 +53,7 @@ class VesselRows:
     fields: Sequence[Row]
     batch_fields: Sequence[Row]
     levels: tuple[float, ...]
+    holds: tuple[str, ...] = ()
 
     @property
     def latest(self) -> list[Row]:
@@ -65,12 +68,27 @@ def readings(rows: VesselRows) -> dict[Place, Reading]:
     for row in rows.latest:
         by_layer[row["layer"]].append(row)
     for layer in rows.vessel["layers"]:
+        doubts = _review_doubts(by_layer[layer["layer"]])
         for name, reading in _of_layer(layer, by_layer[layer["layer"]], rows.levels):
-            found[Place(name, "layer", layer["layer"])] = reading
+            found[Place(name, "layer", layer["layer"])] = _doubted(name, reading, doubts)
+    doubts = (*rows.holds, *_review_doubts(rows.latest))
     for name, reading in _of_vessel(rows):
-        found[Place(name, "vessel")] = reading
-    found[Place("confluency_percent", "batch")] = _of_batch(rows)
+        found[Place(name, "vessel")] = _doubted(name, reading, doubts)
+    of_batch = (*rows.holds, *_review_doubts(rows.batch_fields))
+    found[Place("confluency_percent", "batch")] = _doubted("confluency_percent", _of_batch(rows), of_batch)
     return found
+
+
+def _review_doubts(fields: Sequence[Row]) -> tuple[str, ...]:
+    """Return what the review of some fields left open; clauses."""
+    said = [f"{row['path']}: {doubt}" for row in fields for doubt in row.get("review_doubts") or ()]
+    more = len(said) - _MOST_DOUBTS
+    return (*said[:_MOST_DOUBTS], *((f"and {more} more",) if more > 0 else ()))
+
+
+def _doubted(name: str, reading: Reading, doubts: tuple[str, ...]) -> Reading:
+    """Return a reading with the doubts of a review, if what it tells follows from the scores of fields."""
+    return replace(reading, doubts=(*reading.doubts, *doubts)) if doubts and name in _OF_SCORES else reading
 
 
 def flags_of(rows: Sequence[Row]) -> Counter[str]:
@@ -80,7 +98,29 @@ def flags_of(rows: Sequence[Row]) -> Counter[str]:
 
 def n_doubtful(rows: Sequence[Row]) -> int:
     """Return how many of some fields are scored and carry a flag that a person has to look at."""
-    return sum(row["status"] == "scored" and bool(DOUBTFUL & {*(row["flags"] or ())}) for row in rows)
+    return sum(_is_doubtful(row) for row in rows)
+
+
+def _is_doubtful(row: Row) -> bool:
+    """Return whether a scored field carries such a flag, and nobody looked at it and accepted it."""
+    is_open = row["status"] == "scored" and not row.get("is_accepted")
+    return is_open and bool(DOUBTFUL & {*(row["flags"] or ())})
+
+
+_MOST_DOUBTS = 5
+_OF_SCORES = frozenset(
+    {
+        "confluency_percent",
+        "drift_of_alarm",
+        "cells_per_covered_area_of_baseline",
+        "contamination",
+        "aggregates_per_cm2",
+        "aggregate_area_percent",
+        "density_per_cm2",
+        "fields_suspect_percent",
+    }
+)
+"""Metrics that an unmeasured or disputed correction of a field may change."""
 
 
 # --- layers, vessel, batch -------------------------------------------------------------------------------------------
@@ -178,7 +218,7 @@ def _doubts(fields: Sequence[Row]) -> tuple[str, ...]:
     n_scored = sum(row["status"] == "scored" for row in fields)
     if 2 * n_flagged <= n_scored:
         return ()
-    flags = flags_of([row for row in fields if row["status"] == "scored"])
+    flags = flags_of([row for row in fields if row["status"] == "scored" and not row.get("is_accepted")])
     return (f"{n_flagged} of {counted(n_scored, 'scored field')} flagged ({_flag_words(flags)})",)
 
 

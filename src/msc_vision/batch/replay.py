@@ -13,6 +13,7 @@ from msc_vision.decision.judgement import Request, Review, Settlement
 from msc_vision.decision.record import check_record, record_sha256
 from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import InvalidDataError, MscVisionError
+from msc_vision.review.log import REVIEWS_NAME
 from msc_vision.vessels import Catalogue
 
 Record = Mapping[str, Any]
@@ -48,7 +49,9 @@ def replay_record(
     prior: Path | None = None,
     catalogue: Catalogue | None = None,
 ) -> Replay:
-    """Judge the vessel of a record again, at the record's own moment, and say what differs.
+    """Judge the vessel of a record again, at the record's own moment, with the reviews that it names.
+
+    What was reviewed since does not count, and changes nothing.
 
     Earlier runs that it rests on are looked for in ``history``, the prior in ``prior`` and in the run folder, both by
     their hashes.
@@ -80,6 +83,7 @@ def replay_record(
             history=past,
             prior=growth,
             catalogue=catalogue,
+            reviews=reviews_of(record),
         )
     except MscVisionError as err:
         return Replay(False, (*found, str(err)))
@@ -112,6 +116,12 @@ def review_of(content: Mapping[str, Any] | None) -> Review | None:
         return None
     settles = tuple(Settlement(one["criterion"], one["layer"], one["outcome"]) for one in content["settles"])
     return Review(**{**content, "settles": settles})
+
+
+def reviews_of(record: Record) -> frozenset[str]:
+    """Return the names of the review events that a record rests on."""
+    names = (str(one["path"]) for one in record["provenance"]["inputs"])
+    return frozenset(name for name in names if name.startswith(f"{REVIEWS_NAME}/") and name.endswith(".json"))
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------

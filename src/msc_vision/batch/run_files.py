@@ -6,7 +6,7 @@ What is judged is what was hashed: each file is read into memory, and its hash a
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from msc_vision.batch.store import FIELDS_NAME, HASHES_NAME, LAYERS_NAME, RUN_NAME, VESSELS_NAME
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.sealed import canonical_sha256
+from msc_vision.statistics.rollup import ScoredField
 
 READ = (HASHES_NAME, VESSELS_NAME, LAYERS_NAME, FIELDS_NAME)
 """What a decision names as its inputs. run.json holds times and is not among them; its settings have a hash of their
@@ -37,6 +38,16 @@ class RunFiles:
         Of the bytes of every file in `READ`.
     problems : tuple of str
         What contradicts itself; sentences.
+    fields_bytes : bytes
+        Content of fields.parquet.
+    reviews : mapping of str to str
+        sha256 of every file of the review, by its name in the run folder; empty without a review.
+    overlay : mapping of str to mapping
+        By the key of a field what its review changes in its row.
+    reviewed_fields : mapping of str to ScoredField
+        By key the fields that the review changed.
+    holds : mapping of str to tuple of str
+        By vessel who asks that it be looked at again; clauses.
     """
 
     folder: Path
@@ -44,7 +55,11 @@ class RunFiles:
     vessels: Mapping[str, Any]
     sha256: Mapping[str, str]
     problems: tuple[str, ...]
-    _fields: pa.Buffer
+    fields_bytes: bytes
+    reviews: Mapping[str, str] = field(default_factory=dict)
+    overlay: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reviewed_fields: Mapping[str, ScoredField] = field(default_factory=dict)
+    holds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def field_rows(self, vessel_ids: Sequence[str], columns: Sequence[str]) -> list[dict[str, Any]]:
         """Return the fields of some vessels, of every time point; columns that an older version lacks are left out.
@@ -55,13 +70,13 @@ class RunFiles:
             If fields.parquet cannot be read.
         """
         try:
-            file = pq.ParquetFile(pa.BufferReader(self._fields))
+            file = pq.ParquetFile(pa.BufferReader(self.fields_bytes))
             known = [name for name in columns if name in file.schema_arrow.names]
             table = file.read(columns=known)
             rows: list[dict[str, Any]] = table.filter(pc.field("vessel_id").isin(vessel_ids)).to_pylist()
         except (OSError, pa.ArrowException) as err:
             raise _unreadable(self.folder / FIELDS_NAME, err) from err
-        return rows
+        return [{**row, **self.overlay.get(str(row.get("key")), {})} for row in rows] if self.overlay else rows
 
 
 def read_run_files(run: Path) -> RunFiles:
@@ -86,7 +101,7 @@ def read_run_files(run: Path) -> RunFiles:
         vessels=_object(run / VESSELS_NAME, content[VESSELS_NAME]),
         sha256=sha256,
         problems=(*_of_record(record), *_of_hashes(record, _object(run / HASHES_NAME, content[HASHES_NAME]), sha256)),
-        _fields=pa.py_buffer(content[FIELDS_NAME]),
+        fields_bytes=content[FIELDS_NAME],
     )
 
 

@@ -30,6 +30,7 @@ from msc_vision.batch.store import (
     layers_columns,
 )
 from msc_vision.batch.verify_decisions import verify_decisions
+from msc_vision.batch.verify_reviews import verify_reviews
 from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable
@@ -62,7 +63,7 @@ def verify_run(path: Path, catalogue: Catalogue | None = None) -> tuple[Complain
     Checked: the schemas of the JSON files and the columns of the tables; the hash of every result; labels by their
     content, and that they mark cells only where the field was judged; files that are missing or belong to no field;
     counts, states and figures that contradict each other; whether the raw images, where they can be reached, are those
-    that were scored; and decision records, each of which is replayed. Images that cannot be reached are warnings.
+    that were scored; what people said of it, with every correction that it speaks of; and decision records, each replayed. Images that cannot be reached are warnings.
 
     Parameters
     ----------
@@ -96,6 +97,7 @@ def verify_run(path: Path, catalogue: Catalogue | None = None) -> tuple[Complain
             *_check_labels(path, folder.rows),
         ]
         complaints += _check_images(Path(record["images_folder"]), folder.rows)
+        complaints += verify_reviews(path, record["run_id"], folder.rows)
     complaints += verify_decisions(path, record["run_id"], catalogue)
     return tuple(sorted(complaints, key=lambda complaint: complaint.severity != "error"))
 

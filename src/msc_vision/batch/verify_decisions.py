@@ -1,6 +1,5 @@
 """Check the decision records in a run folder: their form, their hashes, what they supersede, and that they replay."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.records import Complaint
 from msc_vision.vessels import Catalogue
 
-REVIEWS_NAME = "reviews"
 _OWN = re.compile(r"[0-9a-f]{32}\.json")
 
 
@@ -48,7 +46,6 @@ def verify_decisions(run: Path, run_id: str, catalogue: Catalogue | None = None)
         yield from _check_one(run, run_id, path, record, catalogue)
     yield from _check_chain(records)
     yield from _check_beside(run)
-    yield from _check_reviews(run)
 
 
 def _check_one(
@@ -114,15 +111,3 @@ def _sha256_or_none(path: Path) -> str | None:
         return prior_sha256(path)
     except InvalidArgumentError:
         return None
-
-
-def _check_reviews(run: Path) -> Iterator[Complaint]:
-    folder = run / REVIEWS_NAME
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
-        try:
-            content = json.loads(path.read_bytes())
-        except (OSError, ValueError) as err:
-            yield Complaint("error", f"It cannot be read as JSON ({err}).", path=f"{REVIEWS_NAME}/{path.name}")
-            continue
-        if not isinstance(content, dict):
-            yield Complaint("error", "It holds no JSON object.", path=f"{REVIEWS_NAME}/{path.name}")

@@ -1,7 +1,8 @@
 """The folder ``reviews/`` of a run: one file per event, so that two people never write to the same one."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class ReadLog:
     events : tuple of ReviewEvent
         In the order of their times.
     sha256 : mapping of str to str
-        Of every event's file, by its name within the run folder, such as ``reviews/….json``.
+        Of every file that could be read, by its name within the run folder, such as ``reviews/….json``.
     problems : tuple of str
         Files that cannot be relied on, and why; sentences.
     """
@@ -34,7 +35,7 @@ class ReadLog:
     problems: tuple[str, ...] = ()
 
 
-def read_log(run: Path, known: Collection[str] = ()) -> ReadLog:
+def read_log(run: Path, known: Collection[str] = (), only: Collection[str] | None = None) -> ReadLog:
     """Return every event in a run folder; one that is damaged is named among the problems, the others are read.
 
     Parameters
@@ -42,23 +43,44 @@ def read_log(run: Path, known: Collection[str] = ()) -> ReadLog:
     run : Path
     known : collection of str
         Names of files that were read before and are left out.
+    only : collection of str, optional
+        Names within the run folder, such as ``reviews/….json``, of the files to read; None: all.
     """
     events, sha256, problems = [], {}, []
     folder = run / REVIEWS_NAME
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         name = f"{REVIEWS_NAME}/{path.name}"
-        if path.name in known:
+        if path.name in known or (only is not None and name not in only):
             continue
         try:
             content = path.read_bytes()
+        except OSError as err:
+            problems.append(f"{name} cannot be read ({err.strerror or err}).")
+            continue
+        sha256[name] = hashlib.sha256(content).hexdigest()
+        try:
             event = parse_event(content)
-        except (OSError, InvalidDataError) as err:
-            problems.append(f"{name} {err.strerror if isinstance(err, OSError) else err}.")
+        except InvalidDataError as err:
+            problems.append(f"{name} {err}.")
             continue
         events.append(event)
-        sha256[name] = hashlib.sha256(content).hexdigest()
     events.sort(key=lambda one: (one.at, one.event_id))
     return ReadLog(tuple(events), sha256, tuple(problems))
+
+
+def review_stamp(run: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when anything in the folder of reviews does: name, time and size of every file."""
+    found = []
+    for folder in (run / REVIEWS_NAME, run / REVIEWS_NAME / PATCHES_NAME):
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    status = entry.stat()
+                    if entry.is_file():
+                        found.append((entry.path, status.st_mtime_ns, status.st_size))
+        except FileNotFoundError:
+            continue  # nobody reviewed it, or a file was put in its place just now
+    return tuple(sorted(found))
 
 
 def append_event(run: Path, event: ReviewEvent) -> Path:
@@ -105,6 +127,15 @@ def save_blob(run: Path, content: bytes, suffix: str) -> tuple[str, str]:
     if not is_there:
         write_whole(path, content)
     return name, digest
+
+
+def blobs_of(events: Iterable[ReviewEvent]) -> Iterator[tuple[str, str]]:
+    """Return name and sha256 of every file that some events speak of."""
+    for event in events:
+        after = event.after or {}
+        for name in ("patch", "objects"):
+            if isinstance(after.get(name), str):
+                yield after[name], str(after.get(f"{name}_sha256"))
 
 
 def read_blob(run: Path, name: str, sha256: str) -> bytes:

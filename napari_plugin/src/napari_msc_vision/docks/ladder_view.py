@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
+from qtpy.QtGui import QBrush, QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_msc_vision.ladder import Ladder, Rung
+from napari_msc_vision.ladder import Ladder, Rung, row_name
 from napari_msc_vision.marks import GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Colour
 
 ROW_PX, TIGHT_ROW_PX, HEAD_PX = 24, 19, 22
 TIGHT_FROM = 16
-_NUMBER, _FIGURE, _STATE, _OUTCOME, _LOOKED = 30, 48, 96, 92, 44
+_NUMBER, _FIGURE, _STATE, _OUTCOME, _LOOKED = 36, 46, 88, 84, 38
 _DOT = 4.5
 _INK = QColor(240, 241, 242)
 _FAINT = QColor(150, 156, 166)
@@ -39,45 +39,47 @@ class LadderView(QWidget):
     """Rows of layers. Arrow keys choose one, Enter or a click shows its fields."""
 
     layer_opened = Signal(int)
+    layer_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.ladder = Ladder((), None, "")
+        self._rows: tuple[tuple[Rung, ...], ...] = ()
         self.chosen: int | None = None
         self.open_layer: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Layers of the vessel, layer 1 at the bottom")
-        self.setMinimumWidth(360)
+        self.setMinimumWidth(330)
 
     def show_ladder(self, ladder: Ladder, open_layer: int | None) -> None:
         """Show other figures; what was chosen stays chosen."""
-        is_other_size = len(ladder.rungs) != len(self.ladder.rungs)
-        self.ladder, self.open_layer = ladder, open_layer
-        if is_other_size:
+        n_rows = len(self._rows)
+        if len(ladder.rungs) != len(self.ladder.rungs):
             self.chosen = None
+        self.ladder, self.open_layer, self._rows = ladder, open_layer, ladder.rows
+        if len(self._rows) != n_rows:
             self.setFixedHeight(self.sizeHint().height())
         self.update()
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
         """Return the size that shows every layer."""
-        return QSize(420, HEAD_PX + self._row_px * max(1, len(self.ladder.rungs)) + 4)
+        return QSize(400, HEAD_PX + self._row_px * max(1, len(self._rows)) + 4)
 
     @property
     def _row_px(self) -> int:
-        return TIGHT_ROW_PX if len(self.ladder.rungs) >= TIGHT_FROM else ROW_PX
+        return TIGHT_ROW_PX if len(self._rows) >= TIGHT_FROM else ROW_PX
 
     def row_rect(self, layer: int) -> QRectF:
-        """Return where a layer is drawn."""
-        from_top = len(self.ladder.rungs) - layer
+        """Return where a layer is drawn; some that nobody saw share a place."""
+        from_top = next(i for i, row in enumerate(self._rows) if any(one.layer == layer for one in row))
         return QRectF(0, HEAD_PX + from_top * self._row_px, self.width(), self._row_px)
 
     def layer_at(self, y: float) -> int | None:
-        """Return the layer at a height, None beside them."""
+        """Return the layer at a height, None beside them; of layers that share a place, the lowest."""
         from_top = int((y - HEAD_PX) // self._row_px)
-        layer = len(self.ladder.rungs) - from_top
-        return layer if y >= HEAD_PX and 1 <= layer <= len(self.ladder.rungs) else None
+        return self._rows[from_top][-1].layer if y >= HEAD_PX and from_top < len(self._rows) else None
 
     # --- what a person does ------------------------------------------------------------------------------------------
 
@@ -90,13 +92,14 @@ class LadderView(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Choose with the arrow keys, show with Enter."""
-        n = len(self.ladder.rungs)
+        n = len(self._rows)
         here = self.chosen or self.open_layer or 1
+        at = next((i for i, row in enumerate(self._rows) if any(one.layer == here for one in row)), n - 1)
         keys: dict[int, Callable[[], None]] = {
-            Qt.Key.Key_Up: lambda: self._choose(min(n, here + 1)),
-            Qt.Key.Key_Down: lambda: self._choose(max(1, here - 1)),
-            Qt.Key.Key_Home: lambda: self._choose(n),
-            Qt.Key.Key_End: lambda: self._choose(1),
+            Qt.Key.Key_Up: lambda: self._choose(self._rows[max(0, at - 1)][-1].layer),
+            Qt.Key.Key_Down: lambda: self._choose(self._rows[min(n - 1, at + 1)][-1].layer),
+            Qt.Key.Key_Home: lambda: self._choose(self._rows[0][-1].layer),
+            Qt.Key.Key_End: lambda: self._choose(self._rows[-1][-1].layer),
             Qt.Key.Key_Return: lambda: self.layer_opened.emit(here),
             Qt.Key.Key_Enter: lambda: self.layer_opened.emit(here),
         }
@@ -117,6 +120,7 @@ class LadderView(QWidget):
     def _choose(self, layer: int) -> None:
         self.chosen = layer
         self.setAccessibleDescription(self.ladder.rungs[layer - 1].how)
+        self.layer_chosen.emit(layer)
         self.update()
 
     # --- drawing -----------------------------------------------------------------------------------------------------
@@ -126,16 +130,20 @@ class LadderView(QWidget):
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         self._draw_head(painter)
-        for rung in self.ladder.rungs:
-            rect = self.row_rect(rung.layer)
+        for i, row in enumerate(self._rows):
+            rect = QRectF(0, HEAD_PX + i * self._row_px, self.width(), self._row_px)
             if rect.intersects(QRectF(event.rect())):
-                self._draw_rung(painter, rung, rect)
+                self._draw_rung(painter, row[-1], rect, row_name(row))
         painter.end()
 
     def _track(self, rect: QRectF) -> QRectF:
         left = rect.left() + _NUMBER + 6
-        right = rect.right() - _FIGURE - _STATE - _OUTCOME - _LOOKED - 8
+        right = rect.right() - _FIGURE - _STATE - self._outcome_px - _LOOKED - 8
         return QRectF(left, rect.top(), max(40.0, right - left), rect.height())
+
+    @property
+    def _outcome_px(self) -> int:
+        return _OUTCOME if self.ladder.has_outcomes else 0
 
     def _x(self, track: QRectF, percent: float) -> float:
         return track.left() + min(max(percent, 0.0), 100.0) / 100 * track.width()
@@ -148,16 +156,17 @@ class LadderView(QWidget):
             at = self._x(track, percent)
             painter.drawText(QRectF(at - 24, 0, 48, HEAD_PX - 3), _CENTRE, label)
         x = track.right() + 8 + _FIGURE
-        for width, label in ((_STATE, "layer is"), (_OUTCOME, "criteria"), (_LOOKED, "looked at")):
-            painter.drawText(QRectF(x if width != _LOOKED else x - 14, 0, width + 14, HEAD_PX - 3), _LEFT, label)
-            x += width
+        painter.drawText(QRectF(x, 0, _STATE, HEAD_PX - 3), _LEFT, "layer was")
+        if self._outcome_px:
+            painter.drawText(QRectF(x + _STATE, 0, _OUTCOME, HEAD_PX - 3), _LEFT, "criteria")
+        painter.drawText(QRectF(self.width() - 62, 0, 58, HEAD_PX - 3), _RIGHT, "looked at")
 
     def _small(self, painter: QPainter) -> None:
         font = self.font()
         font.setPointSizeF(max(7.0, font.pointSizeF() * 0.86))
         painter.setFont(font)
 
-    def _draw_rung(self, painter: QPainter, rung: Rung, rect: QRectF) -> None:
+    def _draw_rung(self, painter: QPainter, rung: Rung, rect: QRectF, names: str) -> None:
         if rung.layer in (self.chosen, self.open_layer):
             painter.fillRect(rect, _CHOSEN if rung.layer == self.chosen else QColor(255, 255, 255, 18))
         if rung.layer == self.chosen and self.hasFocus():
@@ -167,7 +176,7 @@ class LadderView(QWidget):
         track = self._track(rect)
         painter.setFont(self.font())
         painter.setPen(_INK)
-        name = f"▸{rung.layer}" if rung.layer == self.open_layer else str(rung.layer)
+        name = f"▸{names}" if rung.layer == self.open_layer else names
         painter.drawText(QRectF(0, rect.top(), _NUMBER, rect.height()), _RIGHT, name)
         self._draw_track(painter, rung, track)
         self._draw_words(painter, rung, rect, track.right() + 8)
@@ -175,7 +184,7 @@ class LadderView(QWidget):
     def _draw_track(self, painter: QPainter, rung: Rung, track: QRectF) -> None:
         middle = track.center().y()
         if rung.state == "unobservable":
-            painter.fillRect(track.adjusted(0, 4, 0, -4), Qt.BrushStyle.BDiagPattern)
+            painter.fillRect(track.adjusted(0, 5, 0, -5), QBrush(QColor(*GREY), Qt.BrushStyle.BDiagPattern))
             return
         if self.ladder.window is not None:
             low, high = (self._x(track, one) for one in self.ladder.window)
@@ -213,9 +222,8 @@ class LadderView(QWidget):
             painter.drawText(QRectF(x, top, 14, height), _LEFT, sign)
             painter.setPen(_INK)
             painter.drawText(QRectF(x + 14, top, _OUTCOME - 14, height), _LEFT, rung.outcome_word)
-        x += _OUTCOME
         painter.setPen(_INK if rung.n_looked else _FAINT)
-        painter.drawText(QRectF(x, top, _LOOKED - 4, height), _LEFT, rung.looked)
+        painter.drawText(QRectF(rect.right() - 44, top, 40, height), _RIGHT, rung.looked)
 
 
 _CENTRE = int(Qt.AlignmentFlag.AlignCenter)

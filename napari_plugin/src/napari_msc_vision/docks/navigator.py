@@ -1,4 +1,4 @@
-"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields that are most worth a look."""
+"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields most worth a look."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +41,7 @@ class NavigatorDock(FollowingDock):
         self.progress_words = QLabel()
         self.progress = QProgressBar()
         self.ladder = LadderView()
+        self._ladder_area = QScrollArea()
         self.fields = FieldList(self)
         self.list = QListView()
         self.why = QLabel()
@@ -81,14 +82,18 @@ class NavigatorDock(FollowingDock):
 
     def _ladder_part(self) -> QWidget:
         self.ladder.layer_opened.connect(self.show_layer)
-        area = QScrollArea()
+        self.ladder.layer_chosen.connect(self._bring_in_sight)
+        area = self._ladder_area
         area.setWidget(self.ladder)
         area.setWidgetResizable(True)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAsNeeded)
         area.setFrameShape(QScrollArea.Shape.NoFrame)
         area.setMinimumHeight(110)
-        area.setToolTip("")
         return area
+
+    def _bring_in_sight(self, layer: int) -> None:
+        middle = self.ladder.row_rect(layer).center()
+        self._ladder_area.ensureVisible(0, int(middle.y()), 0, 40)
 
     def _list_part(self) -> QWidget:
         part = QWidget()
@@ -118,17 +123,18 @@ class NavigatorDock(FollowingDock):
         layout.addWidget(self.why)
         return part
 
-    def _buttons(self) -> QVBoxLayout:
-        rows = (
-            (("◂ Previous", PREVIOUS, self.open_previous), ("Next ▸", NEXT, self.open_next)),
-            (("Next not looked at", NEXT_NEW, self.open_next_new), ("Fields of the layer", MOSAIC, self.toggle_mosaic)),
-        )
-        layout = QVBoxLayout()
-        for row in rows:
-            line = QHBoxLayout()
-            for text, key, action in row:
-                line.addWidget(_button(f"{text}   [{key}]", action))
-            layout.addLayout(line)
+    def _buttons(self) -> QHBoxLayout:
+        layout = QHBoxLayout()
+        for text, key, action, tip in (
+            ("◂ Back", PREVIOUS, self.open_previous, "The field before in this list"),
+            ("Next ▸", NEXT, self.open_next, "The next field in this list"),
+            ("Next new", NEXT_NEW, self.open_next_new, "The next field that nobody looked at"),
+            ("Layer", MOSAIC, self.toggle_mosaic, "All fields of the layer, or the open field again"),
+        ):
+            button = QPushButton(f"{text} [{key.replace('Shift+', '⇧')}]")
+            button.setToolTip(f"{tip}; key {key}")
+            button.clicked.connect(lambda _, action=action: action())
+            layout.addWidget(button)
         return layout
 
     # --- what it shows -----------------------------------------------------------------------------------------------
@@ -145,7 +151,7 @@ class NavigatorDock(FollowingDock):
         """Show a run that was just opened."""
         assert self.scene is not None
         if self.mosaic is not None:
-            self.mosaic.hide()
+            self.mosaic.remove()
         self.mosaic = MosaicView(self.scene)
         self.mosaic.chosen.connect(self.open_field)
         names = [one.vessel_id for one in self.session.figures.vessels]
@@ -173,7 +179,8 @@ class NavigatorDock(FollowingDock):
         run, session = self.session.run, self.session
         found = worth_a_look(run.original, run.state, self._records)
         mine = set(session.keys(self.vessel_id))
-        self.fields.show_items([one for one in found if one.key in mine], session.figures.fields, run.state)
+        self.fields.show_items([one for one in found if one.key in mine], run.original.fields)
+        self.fields.show_state(session.figures.fields, run.state)
         self._mark_open(session.current)
 
     def _show_figures(self) -> None:
@@ -272,17 +279,22 @@ class NavigatorDock(FollowingDock):
         if 0 <= row < len(self.fields.items):
             self.open_field(self.fields.items[row].key)
         else:
-            self.why.setText("This is the last field of the list." if by > 0 else "This is the first field of the list.")
+            self.why.setText(
+                "This is the last field of the list." if by > 0 else "This is the first field of the list."
+            )
 
     def _open_row(self, index: QModelIndex) -> None:
         self.open_field(self.fields.items[index.row()].key)
 
     def _field_opened(self, key: str) -> None:
+        if self.mosaic is not None:
+            self.mosaic.prepare()
         vessel_id = self.session.row(key).vessel_id
         if vessel_id != self.vessel_id:
             self.vessels.setCurrentText(vessel_id)
         self._mark_open(key)
         self.ladder.show_ladder(self.ladder.ladder, self._open_layer())
+        self._bring_in_sight(self.session.row(key).layer)
         self._prefetch()
 
     def _mark_open(self, key: str | None) -> None:
@@ -303,12 +315,6 @@ class NavigatorDock(FollowingDock):
             keys.append(self.fields.items[row - 1].key)
         self.session.prefetch(keys)
         self.scene.prefetch(keys)
-
-
-def _button(text: str, action: Callable[[], Any]) -> QPushButton:
-    button = QPushButton(text)
-    button.clicked.connect(lambda _: action())
-    return button
 
 
 def _ids(records: dict[str, Record]) -> dict[str, str]:
