@@ -168,7 +168,7 @@ def state_words(session: ReviewSession) -> str:
         return "Open a field in the navigator."
     if session.is_measured:
         return "All figures are of the masks on the screen."
-    return "Being measured again: shapes and signs are still those of before …"
+    return "Being measured again; shapes and signs are of before …"
 
 
 def differences(rows: Sequence[FigureRow]) -> str:

@@ -9,12 +9,13 @@ from psygnal import Signal
 
 from msc_vision.batch.propose import Proposal, ProposalSettings, propose_masks
 from msc_vision.errors import MscVisionError
-from napari_msc_vision.convert import VERMILLION
 from napari_msc_vision.scene import Scene
 from napari_msc_vision.session import Message
 from napari_msc_vision.work import Task
 
 PROPOSAL = "Proposal"
+WHITE = "#FFFFFF"
+"""No cell has it: outlines of the proposal stand out among those that are there."""
 LANE = "propose"
 
 
@@ -104,10 +105,10 @@ class ProposalView:
         masks, viewer = proposal.masks, self.scene.viewer
         active = viewer.layers.selection.active
         shown = masks.cells if masks.cells.any() else masks.foreground.astype("int32")
-        colours = DirectLabelColormap(color_dict={None: VERMILLION, 0: "transparent"})
+        colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent"})
         options: dict[str, Any] = {"name": PROPOSAL, "colormap": colours, **self.scene.placement.on_labels}
         layer = Labels(shown, opacity=1.0, **options)
-        layer.contour = 2
+        layer.contour = 3
         layer.editable = False
         viewer.add_layer(layer)
         viewer.layers.selection.active = active

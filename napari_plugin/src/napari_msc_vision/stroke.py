@@ -304,7 +304,8 @@ class Strokes:
         _write(layer, event.value)
         painted = self.scene.masks(layer.name)
         after = settled(before, painted)
-        tool = _painting(layer)
+        in_hand = self.tool is not None and self.tool.gesture == "brush" and self.tool.layer == layer.name
+        tool = self.tool.name if in_hand and self.tool is not None else _painting(layer)
         if after is painted:
             self.session.commit(after, tool)
         else:

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
-    QToolButton,
     QWidget,
 )
 
@@ -30,8 +29,13 @@ from napari_msc_vision.stroke import BRUSH_PX, TOOLS, Strokes, Tool, strokes_of,
 
 MOVE_HELP = "No tool: the mouse moves the view. Take a tool by its button or its key; Esc puts it away."
 CHANGED = QColor("#E69F00")
+TOOL_STYLE = """
+QPushButton { text-align: left; padding: 3px 8px; }
+QPushButton:checked { background-color: #0072B2; color: white; font-weight: bold; }
+"""
 _COLUMNS = 2
 _FINDING_TAB = 1
+_NOW = 2
 
 
 class CorrectDock(FollowingDock):
@@ -40,7 +44,7 @@ class CorrectDock(FollowingDock):
     def __init__(self, napari_viewer: Any) -> None:
         super().__init__(napari_viewer)
         self.strokes: Strokes | None = None
-        self.buttons: dict[str, QToolButton] = {}
+        self.buttons: dict[str, QPushButton] = {}
         self.help = QLabel(MOVE_HELP)
         self.brush = QSlider(Qt.Orientation.Horizontal)
         self.brush_words = QLabel()
@@ -78,6 +82,7 @@ class CorrectDock(FollowingDock):
         layout.addWidget(self._figure_table())
         self.state.setWordWrap(True)
         layout.addWidget(self.state)
+        self.changes.setWordWrap(True)
         self.tabs.addTab(self.changes, "Changes")
         self.tabs.addTab(self.findings, "Findings")
         self.tabs.addTab(self.proposal, "Propose anew")
@@ -88,11 +93,12 @@ class CorrectDock(FollowingDock):
         grid = QGridLayout()
         grid.setSpacing(3)
         for i, tool in enumerate(TOOLS):
-            button = QToolButton()
+            button = QPushButton()
             button.setText(f"{tool.words}   {tool.shortcut}")
             button.setToolTip(f"{tool.help} Key: {tool.shortcut}")
             button.setCheckable(True)
-            button.setSizePolicy(button.sizePolicy().Policy.Expanding, button.sizePolicy().Policy.Fixed)
+            button.setStyleSheet(TOOL_STYLE)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             button.clicked.connect(lambda _=False, name=tool.name: self.take(name))
             self.buttons[tool.name] = button
             grid.addWidget(button, i // _COLUMNS, i % _COLUMNS)
@@ -118,7 +124,9 @@ class CorrectDock(FollowingDock):
         table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
         table.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         table.setShowGrid(False)
-        table.setMinimumHeight(170)
+        table.setWordWrap(False)
+        table.verticalHeader().setDefaultSectionSize(table.fontMetrics().lineSpacing() + 7)
+        table.setMinimumHeight(8 * (table.fontMetrics().lineSpacing() + 8))
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
@@ -229,7 +237,7 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
     for i, row in enumerate(rows):
         name = row.name if row.about == about else f"{row.about}: {row.name.lower()}"
         about = row.about
-        texts = (name, row.before, f"▲ {row.now}" if row.is_changed else row.now)
+        texts = (name, row.before, f"● {row.now}" if row.is_changed else row.now)
         for j, text in enumerate(texts):
             item = QTableWidgetItem(text)
             if row.is_changed and j == _NOW:
@@ -238,12 +246,3 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
             table.setItem(i, j, item)
 
 
-_NOW = 2
-
-
-def titled(words: str, widget: QWidget) -> QHBoxLayout:
-    """Return a widget with its name on the left."""
-    row = QHBoxLayout()
-    row.addWidget(QLabel(words))
-    row.addWidget(widget, 1)
-    return row

@@ -35,6 +35,8 @@ class FindingsPanel(QWidget):
         self.hint = QLabel(NONE_FOUND)
         self.hint.setWordWrap(True)
         self.list = QListWidget()
+        self.list.setWordWrap(True)
+        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.currentRowChanged.connect(lambda _: self._chosen())
         self.list.itemClicked.connect(lambda _: self._chosen())
         self.reason = QComboBox()

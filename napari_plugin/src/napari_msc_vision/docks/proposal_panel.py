@@ -1,6 +1,7 @@
 """Look at the open field with other settings: a short form, a proposal as outlines, accept or discard."""
 
 from pydantic import ValidationError
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -63,6 +64,7 @@ class ProposalPanel(QWidget):
         self._form.addRow("Debris below", self.debris)
         self._form.addRow("Halo taken off", self.halo)
         self.result.setWordWrap(True)
+        self.result.setAlignment(Qt.AlignmentFlag.AlignTop)
         rows = QHBoxLayout()
         for button, act in (
             (self.propose, self._ask),
@@ -160,7 +162,7 @@ class ProposalPanel(QWidget):
             self.result.setText(_HELP)
             return
         found = differences(score_rows(score, view.proposal.score))
-        self.result.setText(f"The proposal is drawn in vermillion. If you accept:\n{found}")
+        self.result.setText(f"The proposal is drawn in white. If you accept:\n{found}")
 
 
 def _number(name: str, low: float, high: float, decimals: int, unit: str, empty: str) -> QDoubleSpinBox:
