@@ -42,6 +42,7 @@ description: two layers of a HYPERStack-12, two small fields each
 vessel_id: SMALL
 vessel_type: hyperstack-12
 seed: 78
+context: {acquired_at: "2026-11-22T09:30:00+01:00"}
 file_format: ome-tiff
 layers:
   - {layer: 1, confluency_percent: 60, n_fields: 2}
@@ -208,7 +209,7 @@ def shown(viewer, run):
 
 def test_without_a_run_the_dock_says_what_to_do(viewer):
     dock = MeasureDock(viewer)
-    assert "No run is open" in dock._pages.currentWidget().text()
+    assert "No run is open" in dock._stack.currentWidget().text()
     dock.close()
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from run_cases import scored_sample
 
 from msc_vision.decision import check_record
 from msc_vision.decision.judgement import Review
@@ -17,7 +18,6 @@ from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import InvalidArgumentError, MissingDependencyError, OutputError
 from napari_msc_vision import service_link
 from napari_msc_vision.service_link import ServiceLink, ServiceRefusedError, checked_url
-from run_cases import scored_sample
 
 PASSWORD = "a long enough pass phrase"
 

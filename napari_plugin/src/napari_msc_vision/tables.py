@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.batch.courses import VesselScan, vessel_courses
-from msc_vision.batch.kept_objects import read_kept_objects
+from msc_vision.batch.review_overlay import measured_objects
 from msc_vision.batch.reviewed import RunFigures
 from msc_vision.batch.store import RUN_NAME
 from msc_vision.errors import MscVisionError, UndefinedResultError
@@ -113,7 +113,9 @@ def question(session: ReviewSession, figure: CellFigure, scope: Scope, baseline:
     fields = tuple(one for one in (session.figures.fields[k] for k in keys) if one.score.status == "scored")
     reviews = {one.score.key: session.run.state.of(one.score.key) for one in fields}
     measured = {
-        name: review.measured for name, review in reviews.items() if review.measured is not None and review.edits
+        name: review.measured
+        for name, review in reviews.items()
+        if review.measured is not None and (review.measured.after or {}).get("objects") is not None
     }
     n_waiting = sum(review.needs_measuring for name, review in reviews.items() if name != key)
     sha256 = str(session.run.record["settings"]["pipeline"]["sha256"])
@@ -135,7 +137,8 @@ def vessel_cells(asked: Question) -> CellTable:
     InvalidDataError
         If a table of objects cannot be read.
     """
-    again = [arrow_cells(key, read_kept_objects(asked.run, event)) for key, event in asked.measured.items()]
+    kept = {key: measured_objects(asked.run, event) for key, event in asked.measured.items()}
+    again = [arrow_cells(key, objects) for key, objects in kept.items() if objects is not None]
     as_found = [one for one in asked.fields if one.score.key not in asked.measured]
     found = read_cell_table(asked.run, [one.row for one in as_found], [one.score.key for one in as_found])
     return joined_cells([found, *again])

@@ -7,7 +7,7 @@ from qtpy.QtCore import QAbstractListModel, QModelIndex, QObject, QPersistentMod
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from msc_vision.batch.worth_a_look import WorthALook, Why
+from msc_vision.batch.worth_a_look import Why, WorthALook
 from msc_vision.review.state import ReviewState
 from msc_vision.statistics.rollup import ScoredField
 from napari_msc_vision.marks import STANDINGS, Mark, field_mark, field_name, figure_words
