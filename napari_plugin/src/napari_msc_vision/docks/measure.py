@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -198,32 +197,32 @@ class MeasureDock(FollowingDock):
         number, known = self._asked, None
         if self._vessel is not None and self._vessel[0] == asked.stamp:
             known = self._vessel[1]
-        own = partial(tables.open_cells, tables.open_field(session, self._own, self._own_of))
+        stamp, row = tables.masks_stamp(session), session.row(asked.key)
+        field = tables.open_field(session, self._own, self._own_of)
 
-        def job() -> tuple[CellTable, CellTable | None, Answer]:
+        def job() -> tuple[CellTable, CellTable, Answer]:
             vessel = known if known is not None else tables.vessel_cells(asked)
-            measured = own()
-            return vessel, measured, tables.answer(asked, tables.with_open_field(vessel, asked.key, measured))
+            cells = tables.open_cells(field)
+            if cells is None:
+                cells = tables.field_cells(asked, row)
+            return vessel, cells, tables.answer(asked, tables.with_open_field(vessel, asked.key, cells))
 
-        stamp = tables.masks_stamp(session)
-
-        def done(found: tuple[CellTable, CellTable | None, Answer]) -> None:
+        def done(found: tuple[CellTable, CellTable, Answer]) -> None:
             self._vessel = asked.stamp, found[0]
             if number == self._asked and asked.key == session.current:
                 self._own, self._own_of = found[1], stamp
-                self._show(asked.key, found)
+                self._show(found[1], found[2])
 
         session.work.submit(job, done, self._failed, lane=CELLS_LANE)
 
-    def _show(self, key: str, found: tuple[CellTable, CellTable | None, Answer]) -> None:
-        vessel, measured, self.answer = found
-        self.cells = measured if measured is not None else vessel.of(vessel.keys == key)
-        self.view.show_distribution(self.answer.distribution)
+    def _show(self, cells: CellTable, answer: Answer) -> None:
+        self.cells, self.answer = cells, answer
+        self.view.show_distribution(answer.distribution)
         waiting = "" if self.session.is_measured else " The shapes of corrected cells are being measured …"
-        self.words.setText(self.answer.distribution.summary + waiting)
-        self.against.setText(self.answer.against)
+        self.words.setText(answer.distribution.summary + waiting)
+        self.against.setText(answer.against)
         self._is_following = True
-        self.model.show_cells(self.cells)
+        self.model.show_cells(cells)
         self._is_following = False
         self._show_selected()
 
