@@ -137,12 +137,6 @@ def vessel_cells(asked: Question) -> CellTable:
     InvalidDataError
         If a table of objects cannot be read.
     """
-<<<<<<< HEAD
-    again = [arrow_cells(key, measured_objects(asked.run, event)) for key, event in asked.measured.items()]
-    as_found = [one for one in asked.fields if one.score.key not in asked.measured]
-    found = read_cell_table(asked.run, [one.row for one in as_found], [one.score.key for one in as_found])
-    return joined_cells([found, *again])
-=======
     return _cells_of(asked, asked.fields, columns_for(asked.figure))
 
 
@@ -161,7 +155,6 @@ def _cells_of(asked: Question, fields: Sequence[ScoredField], columns: Sequence[
     as_found = [one for one in fields if kept.get(one.score.key) is None]
     rows, keys = [one.row for one in as_found], [one.score.key for one in as_found]
     return joined_cells([read_cell_table(asked.run, rows, keys, columns), *again])
->>>>>>> help5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
