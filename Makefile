@@ -6,14 +6,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := src tests benchmarks sample_data napari_plugin
 DEMO := demo_run
+# The tests of the napari plugin open windows: on a Linux machine without a screen, Xvfb is one.
+XVFB := $(shell [ "$$(uname)" = Linux ] && [ -z "$$DISPLAY$$WAYLAND_DISPLAY" ] && command -v xvfb-run)
+SCREEN := $(if $(XVFB),$(XVFB) -a -s "-screen 0 1600x1200x24",)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench docs clean
+.PHONY: help install demo test lint format bench docs screenshots clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */\1\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-install: $(STAMP) ## create .venv and install the package with its tools for development
+install: $(STAMP) ## create .venv and install the package, its napari plugin and its tools for development
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -24,10 +27,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch comes first and by itself, so that pip takes one build of it (the plain index serves the CPU build).
-$(STAMP): pyproject.toml | $(BIN)/python
+$(STAMP): pyproject.toml napari_plugin/pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet "torch>=2.13,<2.14"
 	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -e "napari_plugin[dev]"
 	@touch $@
 
 demo: $(STAMP) ## score the two sample vessels, try a decision, compare with their truth (under a minute)
@@ -39,7 +43,7 @@ demo: $(STAMP) ## score the two sample vessels, try a decision, compare with the
 	@$(BIN)/python -m msc_vision.cli.demo $(DEMO)/t-75=sample_data/t-75 $(DEMO)/hyperstack-12=sample_data/hyperstack-12
 
 test: $(STAMP) ## run every test, on two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(SCREEN) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(STAMP) ## ruff, mypy and the one-way import direction
 	$(BIN)/ruff check $(wildcard $(SOURCES))
@@ -57,6 +61,9 @@ bench: $(STAMP) ## measure accuracy, speed and memory
 docs: $(STAMP) ## write docs/features.md from the records in the code
 	$(BIN)/python -m msc_vision.report.features > docs/features.md
 
+screenshots: $(STAMP) ## draw the pictures of the napari plugin in docs/images/napari
+	$(SCREEN) $(BIN)/python -m napari_plugin.screenshots docs/images/napari
+
 clean: ## remove .venv, demo runs and caches
 	rm -rf $(VENV) $(DEMO) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find src tests benchmarks sample_data -name __pycache__ -type d -prune -exec rm -rf {} +
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +

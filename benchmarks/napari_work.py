@@ -1,8 +1,6 @@
 """How quickly work goes off the main thread and back: our QtWork against the workers of napari and a plain QRunnable.
 
-napari's ``thread_worker`` is superqt's. Its ``ensure_main_thread``, called from a pool, ended five of six runs of this
-script with a segmentation fault (superqt 0.9.0, PySide6 6.12.0, this load), so it is left out. Run it where the plugin
-is installed: ``python -m benchmarks.napari_work``.
+napari's ``thread_worker`` is superqt's. Run it where the plugin is installed: ``python -m benchmarks.napari_work``.
 """
 
 import os

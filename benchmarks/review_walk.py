@@ -148,6 +148,7 @@ def main(run: Path, n: int) -> None:
     found: dict[str, Any] = {}
     start = time.perf_counter()
     scene = registry.open_run(viewer, run, QtWork())
+    scene.session.said.connect(lambda one: print(one.level, one.text, file=sys.stderr))
     until(lambda: scene.key is not None and scene.is_complete)
     found["open_run_ms"] = round(1000 * (time.perf_counter() - start))
     spin(2.0)
@@ -157,6 +158,7 @@ def main(run: Path, n: int) -> None:
     found["walk"] = walk(scene, keys[:n], pulse)
     jumps = tuple(keys[i] for i in np.random.default_rng(1).permutation(len(keys))[:30])
     found["jumps"] = walk(scene, jumps, pulse)
+    print(json.dumps(found), file=sys.stderr)
     found["edits"] = edit(scene, pulse, 20)
     registry.close_run(viewer)
     viewer.close()

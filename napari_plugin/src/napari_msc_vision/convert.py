@@ -176,12 +176,23 @@ def layers_to_masks(layers: Sequence[LayerData]) -> FieldMasks:
 def labels_settings(name: str, placement: Placement) -> dict[str, Any]:
     """Return how a mask is drawn: colours of one meaning each, outlines where the picture below matters."""
     looks: dict[str, dict[str, Any]] = {
-        FOREGROUND: {"opacity": 0.25, "visible": True},
+        FOREGROUND: {"opacity": 0.2, "visible": True},
         NOT_JUDGEABLE: {"opacity": 0.45, "visible": True},
         CELLS: {"opacity": 0.9, "visible": True},
-        AGGREGATES: {"opacity": 0.9, "visible": True},
+        AGGREGATES: {"opacity": 0.45, "visible": True},
     }
     return {"name": name, **looks[name], **placement.on_labels}
+
+
+def outlines(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels with nothing left but the pixels that have another label beside, above or below them."""
+    is_edge = np.zeros(labels.shape, bool)
+    for one, other in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = labels[one] != labels[other]
+        is_edge[one] |= differs
+        is_edge[other] |= differs
+    left: NDArray[Any] = labels * is_edge
+    return left
 
 
 def world_of(index: tuple[float, float], settings: Mapping[str, Any]) -> tuple[float, float]:

@@ -30,6 +30,7 @@ CONTRAST_PERCENTILES = (0.2, 99.8)
 LANE, AHEAD_LANE = "pictures", "pictures ahead"
 _STRIP_ROWS = 1024
 _CHUNK_PX = 1024
+_LARGEST_KEPT_PX = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,16 +74,11 @@ def load_picture(path: Path, plane: PlaneChoice) -> Picture:
         if math.prod(info.shape) <= WHOLE_PX:
             levels = _pyramid(image.read())
             return Picture(levels, contrast_limits(levels[-1]), info, sum(level.nbytes for level in levels))
-        steps = math.ceil(math.log2(max(info.shape) / 4096))
+        steps = math.ceil(math.log2(max(info.shape) / _LARGEST_KEPT_PX))
         coarse = _pyramid(_reduced(image, 2**steps))
     exact = PlaneChoice(info.time, info.channel, info.z, plane.scene if plane.scene is not None else info.scene)
     fine = tuple(_lazy(path, exact, info, 2**level) for level in range(steps))
     return Picture((*fine, *coarse), contrast_limits(coarse[-1]), info, sum(level.nbytes for level in coarse))
-
-
-def moved(path: str, folder: Path) -> Path:
-    """Return where an image of a manifest lies whose images were moved to another folder."""
-    return folder / (Path(path).name if Path(path).is_absolute() else path)
 
 
 def check_images(scores: Sequence[FieldScore], folder: Path) -> None:
@@ -94,7 +90,9 @@ def check_images(scores: Sequence[FieldScore], folder: Path) -> None:
         If one does not, or is another picture.
     """
     for score in scores:
-        path = moved(score.path, folder)
+        path = folder / score.path
+        if Path(score.path).is_absolute():
+            raise InvalidDataError(f"The manifest of this run names whole paths: put the images back to {path.parent}.")
         if not path.exists():
             raise InvalidDataError(f"{folder} does not hold {path.relative_to(folder)}: choose the folder that does.")
         if content_sha256(path) != score.image_sha256:

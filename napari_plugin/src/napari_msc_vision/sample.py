@@ -97,13 +97,17 @@ def _is_done(run: Path) -> bool:
 
 def _pictures(name: str, images: Path, heard: Heard) -> Manifest:
     """Return the pictures of a sample: those of the checkout where there is one, else they are drawn."""
-    checkout = Path(__file__).parents[3] / "sample_data" / name / "manifest.csv"
-    for known in (checkout, images / "manifest.csv"):
-        if known.is_file():
-            return read_manifest(known)
+    for known in (_checkout(name), images):
+        if (known / "manifest.csv").is_file():
+            return read_manifest(known / "manifest.csv")
     shutil.rmtree(images, ignore_errors=True)
     recipe = Path(str(files("napari_msc_vision"))) / "samples" / f"{name}.yaml"
     return synthesise(recipe, images, on_field=lambda n_done, n_fields: heard(n_done, 2 * n_fields))
+
+
+def _checkout(name: str) -> Path:
+    """Return where a checkout of the repository has the pictures of a sample; not there in an installation."""
+    return Path(__file__).parents[3] / "sample_data" / name
 
 
 @dataclass

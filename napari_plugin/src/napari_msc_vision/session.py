@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -18,12 +17,12 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from msc_vision.batch.decisions import decide, read_decision, save_decision, saved_decisions
+from msc_vision.batch.review_overlay import measured_base
 from msc_vision.batch.reviewed import (
     ReviewedRun,
     RunFigures,
     SecondLook,
     measure_masks,
-    quick_score,
     second_look,
 )
 from msc_vision.batch.signing import signature_of
@@ -31,8 +30,10 @@ from msc_vision.decision.judgement import Purpose, Request, Review
 from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import MscVisionError, OutputError
 from msc_vision.records import FieldScore, ManifestRow
-from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target
+from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
+from msc_vision.review.log import read_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, difference
+from msc_vision.statistics.rollup import latest_fields
 from napari_msc_vision.work import DirectWork, Work
 
 T = TypeVar("T")
@@ -66,6 +67,7 @@ class _Measured:
 
     key: str
     masks: FieldMasks
+    base: FieldScore
     look: SecondLook | None
     found: tuple[FieldScore, NDArray[np.void]] | None
 
@@ -119,12 +121,14 @@ class ReviewSession:
         self.objects: NDArray[np.void] | None = None
         self.is_measured = True
         self.figures: RunFigures = run.figures()
+        latest = latest_fields(run.original.fields.values())
+        self._latest = tuple(key for key in run.original.fields if key in latest)
         self._wanted: str | None = None
+        self._base: FieldScore | None = None
         self._generation = 0
         self._done: list[MaskPatch] = []
         self._undone: list[MaskPatch] = []
         self._outbox: deque[_Entry] = deque()
-        self._run_lock = Lock()
         self._kept: OrderedDict[str, FieldMasks] = OrderedDict()
         self._look: SecondLook | None = None
         self._looked: set[str] = set()
@@ -164,7 +168,7 @@ class ReviewSession:
         """Return the fields of the latest time point, in the order of the manifest."""
         return tuple(
             key
-            for key in self.run.latest
+            for key in self._latest
             if (row := self.row(key)).vessel_id == (vessel_id or row.vessel_id) and row.layer == (layer or row.layer)
         )
 
@@ -174,10 +178,10 @@ class ReviewSession:
 
     def refresh(self) -> None:
         """Take in what others did meanwhile."""
-        self._submit(lambda: self._locked(self.run.refresh), self._refreshed, self._failed, lane=_WRITE)
+        self._submit(self.run.refresh, self._refreshed, self._failed, lane=_WRITE)
 
     def _read_masks(self, key: str) -> FieldMasks:
-        return self._locked(lambda: self.run.masks(key))
+        return self.run.masks(key)
 
     def _keep(self, key: str, masks: FieldMasks) -> None:
         self._kept[key] = masks
@@ -192,6 +196,7 @@ class ReviewSession:
         self._wanted, self.current, self.masks = None, key, masks
         self._keep(key, masks)
         self.score = self.figures.fields[key].score
+        self._base = measured_base(self.run.original.fields[key].score, self.run.state.of(key))
         self.objects, self._look = None, None
         self.is_measured = not self.run.state.of(key).needs_measuring
         self._generation += 1
@@ -200,7 +205,7 @@ class ReviewSession:
         self.figures_changed.emit()
         if key not in self._looked:
             self._looked.add(key)
-            if not self.run.state.of(key).is_looked_at_by(self.reviewer):
+            if all(one.reviewer != self.reviewer for one in self.run.state.of(key).events):
                 self._write(Deed("looked", self._target(key)))
         if not self.is_measured:
             self._measure()
@@ -218,7 +223,8 @@ class ReviewSession:
             found = None
             if self.is_measured and self.score is not None and self.objects is not None:
                 found = self.score, self.objects
-            self._write(_Measured(key, masks, self._look, found))
+            base = self._base or self.run.original.fields[key].score
+            self._write(_Measured(key, masks, base, self._look, found))
 
     def _done_since_measured(self, key: str) -> bool:
         waiting = [one for one in tuple(self._outbox) if not isinstance(one, Deed) and one.key == key]
@@ -248,7 +254,7 @@ class ReviewSession:
         assert self.masks is not None
         masks = self.masks
         for event in events:
-            masks = apply_patch(masks, self.run.patch(event))
+            masks = apply_patch(masks, read_patch(self.run.folder, event))
         self.masks = masks
         self._keep(key, masks)
         self.masks_changed.emit(key)
@@ -268,8 +274,13 @@ class ReviewSession:
             self._undone = []
             self._edited(after, patch, tool)
 
-    def replace_masks(self, after: FieldMasks, tool: str) -> None:
-        """Take in masks that were made for the viewer (split, merge, a proposal), and emit ``masks_changed``."""
+    def replace_masks(self, after: FieldMasks, tool: str, score: FieldScore | None = None) -> None:
+        """Take in masks that were made for the viewer (split, merge, a proposal), and emit ``masks_changed``.
+
+        ``score`` is what a proposal found: with it, a field that the run could not judge may count.
+        """
+        if score is not None:
+            self._base = self.score = score
         self.commit(after, tool)
         if self.current is not None:
             self.masks_changed.emit(self.current)
@@ -345,8 +356,8 @@ class ReviewSession:
         def figure() -> tuple[FieldScore, RunFigures] | None:
             if generation != self._generation:  # a later edit is waiting
                 return None
-            score = quick_score(base, masks)
-            return score, self._locked(lambda: self.run.with_score(key, score))
+            score = self.run.quick_score(base, masks)
+            return score, self.run.with_score(key, score)
 
         def done(found: tuple[FieldScore, RunFigures] | None) -> None:
             if found is not None and generation == self._generation:
@@ -362,12 +373,12 @@ class ReviewSession:
         if self._is_measuring or masks is None:
             return
         self._is_measuring = True
-        base = self.run.original.fields[key].score
+        base = self._base or self.run.original.fields[key].score
 
         def measure() -> tuple[SecondLook, FieldScore, NDArray[np.void], RunFigures]:
             look = self._look_at(key)
             score, objects = measure_masks(look, base, masks)
-            return look, score, objects, self._locked(lambda: self.run.with_score(key, score))
+            return look, score, objects, self.run.with_score(key, score)
 
         def done(found: tuple[SecondLook, FieldScore, NDArray[np.void], RunFigures]) -> None:
             self._is_measuring = False
@@ -406,7 +417,7 @@ class ReviewSession:
         key = self._open_key()
         before = {"standing": self.run.state.of(key).standing}
         deed = Deed(action, self._target(key), before, None, reason_code, reason or None)
-        self.run.check(self.reviewer, deed)
+        new_event(self.run.run_id, self.reviewer, deed, at=datetime.now(UTC))  # refuses what lacks a reason
         self._leave()
         self._write(deed)
 
@@ -424,7 +435,7 @@ class ReviewSession:
             save_decision(self.run.folder, record, rules)
             after = {name: record[name] for name in ("decision_id", "record_sha256", "verdict")}
             deed = Deed("decided", Target(vessel_id), before, after, *_reasons(review))
-            self._locked(lambda: self.run.act(self.reviewer, deed))
+            self.run.act(self.reviewer, deed)
             return record
 
         def done(record: dict[str, Any]) -> None:
@@ -443,7 +454,12 @@ class ReviewSession:
         """
         found = [read_decision(path) for path in saved_decisions(self.run.folder)]
         mine = [one for one in found if one["context"]["vessel_id"] == vessel_id]
-        return sorted(mine, key=lambda one: str(one["created_at"]), reverse=True)
+        earlier = {one["decision_id"]: one["supersedes"] for one in mine}
+
+        def n_before(decision_id: str | None) -> int:
+            return 0 if decision_id not in earlier else 1 + n_before(earlier[decision_id])
+
+        return sorted(mine, key=lambda one: (str(one["created_at"]), n_before(one["decision_id"])), reverse=True)
 
     def sign(self, decision_id: str, record_sha256: str, meaning: str) -> None:
         """Sign a record, as the person that the operating system says is logged in.
@@ -484,16 +500,16 @@ class ReviewSession:
 
     def _put_down(self, entry: _Entry) -> None:
         if isinstance(entry, _Edit):
-            self._locked(lambda: self.run.edit(entry.key, entry.patch, self.reviewer, entry.tool))
+            self.run.edit(entry.key, entry.patch, self.reviewer, entry.tool)
         elif isinstance(entry, _Measured):
             found = entry.found or self._measured(entry)
-            self._locked(lambda: self.run.keep_measured(entry.key, entry.masks, *found, self.reviewer))
+            self.run.keep_measured(entry.key, entry.masks, *found, self.reviewer)
         else:
-            self._locked(lambda: self.run.act(self.reviewer, entry))
+            self.run.act(self.reviewer, entry)
 
     def _measured(self, entry: _Measured) -> tuple[FieldScore, NDArray[np.void]]:
         look = entry.look or second_look(self.run.task(entry.key))
-        return measure_masks(look, self.run.original.fields[entry.key].score, entry.masks)
+        return measure_masks(look, entry.base, entry.masks)
 
     def _written(self, is_anything: bool) -> None:
         if is_anything:
@@ -514,7 +530,7 @@ class ReviewSession:
                     self.score = figures.fields[self.current].score
                 self.figures_changed.emit()
 
-        self._submit(lambda: self._locked(self.run.figures), done, self._failed, lane=_FIGURES)
+        self._submit(self.run.figures, done, self._failed, lane=_FIGURES)
 
     def _not_written(self, err: Exception) -> None:
         if isinstance(err, OutputError):
@@ -541,10 +557,6 @@ class ReviewSession:
             self.work.submit(job, done, failed, lane=lane)
 
     # --- telling -----------------------------------------------------------------------------------------------------
-
-    def _locked(self, job: Callable[[], T]) -> T:
-        with self._run_lock:
-            return job()
 
     def _failed(self, err: Exception) -> None:
         if not isinstance(err, MscVisionError):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from msc_vision.learning.prepared import Made, hash_of, hash_of_files
 from msc_vision.learning.recipe import Truth
-from msc_vision.learning.sources import SourceImage, read_picture, read_truth
+from msc_vision.learning.sources import SourceImage, read_judged, read_picture, read_truth
 from msc_vision.learning.targets import (
     EVERYTHING,
     FOREGROUND,
@@ -65,26 +65,32 @@ class AnnotatedJob:
     def key(self) -> str:
         """Hash of files and settings."""
         size = self.source.pixel_size_um, self.assumed_pixel_size_um, self.canonical_pixel_size_um
-        files = [_stamp(self.source.image), _stamp(self.source.truth)]
+        files = [_stamp(self.source.image), _stamp(self.source.truth), _stamp(self.source.ignore)]
         return hash_of("annotated", own_code_hash(), files, self.truth, size)
 
     def read(self) -> tuple[NDArray[np.uint16], NDArray[np.int32]]:
         """Return picture and labels at the canonical pixel size, labels numbered from 1."""
+        picture, labels, _ = self._read()
+        return picture, labels
+
+    def _read(self) -> tuple[NDArray[np.uint16], NDArray[np.int32], NDArray[np.bool_] | None]:
+        """Return picture, labels, and what somebody judged, which is None where that is all of it."""
         picture, size_um = read_picture(self.source, self.assumed_pixel_size_um)
         height, width = picture.shape
-        mask = read_truth(self.source, (height, width))
+        mask, judged = read_truth(self.source, (height, width)), read_judged(self.source, (height, width))
         factor = size_um / self.canonical_pixel_size_um
-        return resampled(picture, factor), _numbered(resampled_labels(mask, factor))
+        known = None if judged is None else resampled_labels(judged.view(np.uint8), factor) > 0
+        return resampled(picture, factor), _numbered(resampled_labels(mask, factor)), known
 
     def make(self) -> Made:
         """Read picture and mask, and make the maps that this kind of truth allows."""
-        picture, labels = self.read()
+        picture, labels, judged = self._read()
         is_known = self.assumed_pixel_size_um is None or self.source.pixel_size_um is not None
         if self.truth == "instances":
-            return Made(picture, instance_maps(labels), INSTANCES, is_known)
+            return Made(picture, instance_maps(labels, judged), INSTANCES, is_known)
         if self.truth == "foreground":
-            return Made(picture, foreground_maps(labels > 0), FOREGROUND, is_known)
-        return Made(picture, area_maps(labels > 0), FOREGROUND, is_known)
+            return Made(picture, foreground_maps(labels > 0, judged), FOREGROUND, is_known)
+        return Made(picture, area_maps(labels > 0, judged), FOREGROUND, is_known)
 
 
 def _numbered(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -17,6 +17,8 @@ from msc_vision.learning.recipe import PseudoRecipe, SourceRecipe
 
 PAIRS = "pairs.csv"
 LABELS_SUFFIX = "_labels.tif"
+IGNORE_SUFFIX = "_ignore.tif"
+"""Of a mask whose pixels other than 0 nobody judged: they teach nothing."""
 EVALUATION_ONLY = "evaluation-only"
 _KINDS_FOR = {
     "instances": ("instances",),
@@ -36,12 +38,14 @@ class SourceImage:
     kind: str
     pixel_size_um: float | None
     sha256: str | None
+    ignore: Path | None = None
 
 
 def annotated_images(source: SourceRecipe, data: Path) -> tuple[SourceImage, ...]:
     """Return the pictures of a source, each with its mask.
 
-    The list may be a CSV file, or a folder with a ``pairs.csv``, or with ``X_labels.tif`` beside each image ``X.*``.
+    The list may be a CSV file, or a folder with a ``pairs.csv``, or with ``X_labels.tif`` beside each image ``X.*``;
+    a column ``ignore``, or a mask ``X_ignore.tif``, says with pixels other than 0 what nobody judged.
 
     Raises
     ------
@@ -70,7 +74,7 @@ def _listed(listing: Path, sets: tuple[str, ...]) -> tuple[SourceImage, ...]:
     pairs = listing / PAIRS if (listing / PAIRS).is_file() else listing
     if pairs.is_dir():
         return _beside(pairs)
-    rows = [row for row in _rows(pairs) if not sets or row["set"] in sets]
+    rows = [row for row in list_rows(pairs) if not sets or row["set"] in sets]
     if missing := [name for name in sets if not any(row["set"] == name for row in rows)]:
         raise InvalidDataError(f"{pairs}: has no set {', '.join(missing)}.")
     if forbidden := sorted({row["set"] for row in rows if row.get("use") == EVALUATION_ONLY}):
@@ -82,7 +86,14 @@ def _listed(listing: Path, sets: tuple[str, ...]) -> tuple[SourceImage, ...]:
     return tuple(_source_image(row, pairs, number) for number, row in enumerate(rows, start=1))
 
 
-def _rows(pairs: Path) -> list[dict[str, str]]:
+def list_rows(pairs: Path) -> list[dict[str, str]]:
+    """Return the rows of a list of pictures, as text without blanks around it.
+
+    Raises
+    ------
+    InvalidDataError
+        If it cannot be read, or is no such list.
+    """
     try:
         with pairs.open(newline="", encoding="utf-8-sig") as handle:
             reader = csv.DictReader(handle)
@@ -107,6 +118,7 @@ def _source_image(row: dict[str, str], pairs: Path, number: int) -> SourceImage:
         kind=row["kind"],
         pixel_size_um=_size(row.get("pixel_size_um"), f"{pairs}: {row['image']}"),
         sha256=row.get("sha256") or None,
+        ignore=pairs.parent / row["ignore"] if row.get("ignore") else None,
     )
 
 
@@ -164,6 +176,24 @@ def read_truth(source: SourceImage, shape: tuple[int, int]) -> NDArray[np.intege
     return mask
 
 
+def read_judged(source: SourceImage, shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Return what of a picture somebody judged; None where that is all of it.
+
+    Raises
+    ------
+    InvalidDataError
+        As `read_truth`.
+    """
+    if source.ignore is None:
+        return None
+    ignored = read_mask(source.ignore)
+    if ignored.shape != shape:
+        raise InvalidDataError(
+            f"{source.ignore}: is {ignored.shape[0]} x {ignored.shape[1]}, its picture {shape[0]} x {shape[1]} pixels."
+        )
+    return ignored == 0
+
+
 def group_of(names: list[str], n_groups: int, patterns: tuple[tuple[str, ...], ...] = ()) -> dict[str, int]:
     """Return the group of each picture of a set: by patterns of stems, or else contiguous runs of the sorted names.
 
@@ -194,7 +224,9 @@ def _beside(folder: Path) -> tuple[SourceImage, ...]:
         if not images:
             raise InvalidDataError(f"{labels}: there is no image {stem}.* beside it.")
         name = images[0].relative_to(folder).as_posix()
-        found.append(SourceImage(name, folder.resolve().name, images[0], labels, "instances", None, None))
+        ignore = labels.with_name(f"{stem}{IGNORE_SUFFIX}")
+        known = ignore if ignore.is_file() else None
+        found.append(SourceImage(name, folder.resolve().name, images[0], labels, "instances", None, None, known))
     if not found:
         raise InvalidDataError(
             f"{folder}: training data without masks: there is neither a {PAIRS} nor any X{LABELS_SUFFIX} beside X.tif."

@@ -28,12 +28,12 @@ def core_map(labels: NDArray[np.int32]) -> NDArray[np.uint8]:
     return out
 
 
-def instance_maps(labels: NDArray[np.int32]) -> Stored:
-    """Return (1, Y, X, 4) uint8: foreground, nothing obscured, core, everything judged."""
+def instance_maps(labels: NDArray[np.int32], judged: NDArray[np.bool_] | None = None) -> Stored:
+    """Return (1, Y, X, 4) uint8: foreground, nothing obscured, core, what is judged (default: everything)."""
     out = np.zeros((1, *labels.shape, 4), np.uint8)
     out[0, ..., 0] = np.where(labels > 0, 255, 0)
     out[0, ..., 2] = core_map(labels)
-    out[0, ..., 3] = 255
+    out[0, ..., 3] = 255 if judged is None else np.where(judged, 255, 0)
     return out
 
 
@@ -45,12 +45,12 @@ def foreground_maps(foreground: NDArray[np.bool_], judged: NDArray[np.bool_] | N
     return out
 
 
-def area_maps(covered: NDArray[np.bool_]) -> Stored:
+def area_maps(covered: NDArray[np.bool_], judged: NDArray[np.bool_] | None = None) -> Stored:
     """Return `foreground_maps` of a covered area, without a band along its outline."""
     window = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * DOUBT_PX + 1, 2 * DOUBT_PX + 1))
     area = covered.astype(np.uint8)
     is_near_outline = cv2.dilate(area, window) != cv2.erode(area, window)
-    return foreground_maps(covered, ~is_near_outline)
+    return foreground_maps(covered, ~is_near_outline if judged is None else ~is_near_outline & judged)
 
 
 def valid_maps(names: tuple[MapName, ...]) -> tuple[bool, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
+from msc_vision.statistics.settings import DOUBTS
 
 STATE_WORDS = {
     "measured": "measured",
@@ -138,22 +139,6 @@ def trouble_sentence(content: RunContent) -> str:
     if n_rejected:
         parts.append(f"{count(n_rejected, 'field')} could not be judged")
     return f"{n - len(content.troubled)} of {count(n, 'field')} scored; {' and '.join(parts)}: not counted as empty."
-
-
-DOUBTS = {
-    "bare-or-full": "one texture all over, which pale full cover and rough bare surface may both have",
-    "methods-disagree": "network and local contrast read far apart",
-    "detaching": "the layer may come off: a bright band like a rolled edge between cells and bare surface",
-    "bubbles": "bubbles hide part of the surface",
-    "strange": "unlike what the network was trained on",
-    "unsure": "the network is unsure about much of the area",
-    "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
-    "soft-focus": "somewhat out of focus: thin processes may be lost",
-    "noisy": "noisy: pale cells may be lost",
-    "saturated": "many pixels are saturated",
-    "bright-scratches": "long bright scratches on the surface",
-}
-"""What a person should look at, by the flag that a scored field carries; most serious first."""
 
 
 def doubts(content: RunContent) -> tuple[tuple[FieldEntry, str], ...]:

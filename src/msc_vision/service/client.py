@@ -65,6 +65,15 @@ class Job(TypedDict):
     run_id: str | None
 
 
+class Login(TypedDict):
+    """Who is logged in, and until when."""
+
+    username: str
+    printed_name: str
+    roles: list[str]
+    expires_at: str
+
+
 class Page(TypedDict):
     """A page of a list."""
 
@@ -123,11 +132,37 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
         self._patience_s = patience_s
         self._sleep = sleep
         self._clock = clock
+
+    @classmethod
+    def log_in(cls, url: str, username: str, password: str, **options: Any) -> tuple[Self, Login]:
+        """Return a client for a person, and who that is; the password is sent once and not kept.
+
+        Parameters
+        ----------
+        url, username, password : str
+        **options
+            As those of the class.
+
+        Raises
+        ------
+        ServiceError
+            If the service refuses: a wrong name or password (401), too many tries, a password that is too old.
+        OutputError
+            If it could not be reached in time.
+        """
+        made = cls(url, "", **options)
+        try:
+            session = made._send("POST", "/v1/login", body={"username": username, "password": password}).json()
+        except MscVisionError:
+            made.close()
+            raise
+        made._http.headers["Authorization"] = f"Bearer {session.pop('token')}"
+        return made, session
 
     def __enter__(self) -> Self:
         return self
@@ -138,8 +173,15 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; a session goes on until it ends by itself, see `log_out`."""
         self._http.close()
+
+    def log_out(self) -> None:
+        """End the session of a person, and close the connections."""
+        try:
+            self._send("POST", "/v1/logout")
+        finally:
+            self.close()
 
     # -- decisions ------------------------------------------------------------------------------------------------
 
@@ -182,6 +224,16 @@ class Client:
         body = {"password": password, "record_sha256": record["record_sha256"], "meaning": meaning}
         made: dict[str, Any] = self._write(f"/v1/decisions/{record['decision_id']}/signatures", body).json()
         return made
+
+    def signatures(self, decision_id: str) -> list[dict[str, Any]]:
+        """Return the signatures of a decision, the first one first."""
+        found: list[dict[str, Any]] = self._send("GET", f"/v1/decisions/{decision_id}/signatures").json()["items"]
+        return found
+
+    def rule_sets(self) -> list[dict[str, Any]]:
+        """Return the rule sets that the service knows: id, version, status, title."""
+        found: list[dict[str, Any]] = self._send("GET", "/v1/rule-sets").json()["items"]
+        return found
 
     # -- runs, jobs, vessels --------------------------------------------------------------------------------------
 
@@ -232,6 +284,11 @@ class Client:
     def vessels(self) -> Iterator[dict[str, Any]]:
         """Yield vessels by name, each with its latest run and its last decision."""
         yield from self._items("/v1/vessels", {})
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """Return a registered run with its vessels."""
+        found: dict[str, Any] = self._send("GET", f"/v1/runs/{run_id}").json()
+        return found
 
     def runs(self) -> Iterator[dict[str, Any]]:
         """Yield runs, the newest first."""

@@ -5,6 +5,21 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 DOUBTFUL = frozenset({"bare-or-full", "methods-disagree", "strange", "unsure", "focus-unknown"})
 """Flags of a scored field whose confluency a person has to look at before it is relied on."""
 
+DOUBTS = {
+    "bare-or-full": "one texture all over, which pale full cover and rough bare surface may both have",
+    "methods-disagree": "network and local contrast read far apart",
+    "detaching": "the layer may come off: a bright band like a rolled edge between cells and bare surface",
+    "bubbles": "bubbles hide part of the surface",
+    "strange": "unlike what the network was trained on",
+    "unsure": "the network is unsure about much of the area",
+    "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
+    "soft-focus": "somewhat out of focus: thin processes may be lost",
+    "noisy": "noisy: pale cells may be lost",
+    "saturated": "many pixels are saturated",
+    "bright-scratches": "long bright scratches on the surface",
+}
+"""What a person should look at, by the flag that a scored field carries; most serious first."""
+
 
 class SamplingSettings(BaseModel):
     """Settings of the roll-up."""

@@ -204,6 +204,39 @@ def _matched_iou(truth: NDArray[np.integer], predicted: NDArray[np.integer]) -> 
     return _OverlappingPairs(row, col, iou), int(np.count_nonzero(ids_t)), int(np.count_nonzero(ids_p))
 
 
+def matched_cells(
+    first: NDArray[np.integer], second: NDArray[np.integer], iou_min: float = 0.5
+) -> tuple[tuple[int, int], ...]:
+    """Return the numbers of the cells that two label images agree on, as pairs in the order of the first.
+
+    A pair is two cells that overlap by ``iou_min`` or more and are each other's best; no cell is in two pairs.
+
+    Parameters
+    ----------
+    first, second : (Y, X) integer array
+        Instances, 0 = background.
+    iou_min : float
+        Intersection over union.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the shapes differ.
+    """
+    if first.shape != second.shape:
+        raise InvalidArgumentError(f"Shapes differ: first {first.shape}, second {second.shape}.")
+    pairs, _, _ = _matched_iou(first, second)
+    ids_first, ids_second = np.unique(first), np.unique(second)
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for i in np.argsort(-pairs.iou, kind="stable"):
+        a, b = int(ids_first[pairs.truth[i]]), int(ids_second[pairs.predicted[i]])
+        if pairs.iou[i] >= iou_min and a not in found and b not in taken:
+            found[a] = b
+            taken.add(b)
+    return tuple(sorted(found.items()))
+
+
 def bland_altman(reference: Sequence[float], measured: Sequence[float]) -> BlandAltman:
     """Return bias, spread and 95 % limits of agreement of measured against reference values.
 

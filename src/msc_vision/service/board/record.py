@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from msc_vision.decision.explain import explain
 from msc_vision.decision.record import check_record
+from msc_vision.review.reasons import reasons_for
 from msc_vision.service.access import Signature, list_signatures
 from msc_vision.service.access.signatures import LAST_ROLE
 from msc_vision.service.actions.reading import not_there
@@ -27,16 +28,7 @@ from msc_vision.service.context import Service
 from msc_vision.service.queries import decision_row, rows_of
 from msc_vision.service.store.tables import reviews
 
-REASON_CODES = (
-    ("debris", "debris, not cells"),
-    ("optics", "focus, light or meniscus"),
-    ("cells-look-usual", "cells look as usual"),
-    ("cells-look-unusual", "cells look unusual"),
-    ("contamination-suspected", "contamination suspected"),
-    ("wrong-vessel-or-data", "wrong vessel or data"),
-    ("process", "reason of the process"),
-    ("other", "other: say below"),
-)
+REASON_CODES = tuple((one.code, one.words) for one in reasons_for("settled"))
 """Codes that the board offers; a service may send others."""
 
 

@@ -1,0 +1,99 @@
+"""The selected cell in the picture: a box around it, and what a click in the picture points at."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from napari.layers import Shapes
+
+from msc_vision.report.cell_table import CellTable
+from napari_msc_vision.docks.drawing import SELECTED
+from napari_msc_vision.scene import Scene
+
+NAME = "selected cell"
+_MARGIN_PX = 3
+_STILL_PX = 3.0
+
+
+class CellMark:
+    """A box around the selected cell in a scene, and clicks in the picture that select one.
+
+    Attributes
+    ----------
+    scene : Scene
+    chosen : callable
+        Called with the number of the cell that was clicked at; 0 beside all cells.
+    """
+
+    def __init__(self, scene: Scene, chosen: Callable[[int], object]) -> None:
+        self.scene, self.chosen = scene, chosen
+        self._layer: Shapes | None = None
+        scene.viewer.mouse_drag_callbacks.append(self._on_press)
+
+    def show(self, table: CellTable, row: int) -> None:
+        """Draw a box around a cell of a table."""
+        y0, y1, x0, x1 = box_of(table, row)
+        corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
+        layer = self._shown_layer()
+        layer.data = []
+        layer.add([corners], shape_type="rectangle", edge_width=2.0, edge_color=SELECTED, face_color="transparent")
+        for setting, value in self.scene.placement.on_image.items():
+            setattr(layer, setting, value)
+
+    def bring_into_view(self, table: CellTable, row: int) -> None:
+        """Move the view to a cell that is not wholly in it."""
+        box = box_of(table, row)
+        (top, left), (bottom, right) = self.scene.cells.corner_pixels * self.scene.placement.factor
+        y0, y1, x0, x1 = box
+        height, width = self.scene.placement.image_shape
+        is_seen = max(y0, 0) >= top and max(x0, 0) >= left
+        if not is_seen or min(y1, height) > bottom + 1 or min(x1, width) > right + 1:
+            self.scene.centre_on(box)
+
+    def hide(self) -> None:
+        """Take the box away."""
+        if self._layer is not None and self._layer.data:
+            self._layer.data = []
+
+    def remove(self) -> None:
+        """Take box and clicks away, as when another run is opened."""
+        try:
+            viewer = self.scene.viewer
+        except RuntimeError:  # the viewer is gone, and everything with it
+            return
+        if self._on_press in viewer.mouse_drag_callbacks:
+            viewer.mouse_drag_callbacks.remove(self._on_press)
+        if self._layer is not None and self._layer in viewer.layers:
+            viewer.layers.remove(self._layer)
+
+    def _shown_layer(self) -> Shapes:
+        viewer = self.scene.viewer
+        if self._layer is None or self._layer not in viewer.layers:
+            active = viewer.layers.selection.active
+            self._layer = Shapes(None, ndim=2, name=NAME, **self.scene.placement.on_image)
+            viewer.add_layer(self._layer)
+            viewer.layers.selection.active = active  # who paints goes on painting
+        return self._layer
+
+    def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Select a cell by a click that is no stroke and moves nothing."""
+        active = viewer.layers.selection.active
+        is_own = active is None or active is self._layer or self.scene.is_shown(active)
+        is_plain = event.button == 1 and not event.modifiers and getattr(active, "mode", "pan_zoom") == "pan_zoom"
+        start = np.asarray(event.pos, float)
+        yield
+        while event.type == "mouse_move":
+            yield
+        if is_own and is_plain and np.abs(np.asarray(event.pos, float) - start).max() <= _STILL_PX:
+            self.chosen(self.label_at(event.position))
+
+    def label_at(self, position: Any) -> int:
+        """Return the number of the cell at a place of the world; 0 where there is none."""
+        found = self.scene.cells.get_value(position, world=True)
+        return int(found or 0)
+
+
+def box_of(table: CellTable, row: int) -> tuple[int, int, int, int]:
+    """Return rows and columns (y0, y1, x0, x1) of a cell in pixels of the image, with a little room."""
+    y0, y1, x0, x1 = (int(table.columns[name][row]) for name in ("y0_px", "y1_px", "x0_px", "x1_px"))
+    return y0 - _MARGIN_PX, y1 + _MARGIN_PX, x0 - _MARGIN_PX, x1 + _MARGIN_PX

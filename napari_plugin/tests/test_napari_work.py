@@ -1,0 +1,93 @@
+"""Work beside the window: answers come on the main thread, in order, and nothing is lost at the end."""
+
+import threading
+import time
+
+import pytest
+
+pytest.importorskip("qtpy")
+from napari_msc_vision.qt_work import QtWork
+
+
+@pytest.fixture
+def work(qapp):
+    work = QtWork()
+    yield work
+    work.close()
+
+
+def fail(err):
+    raise err
+
+
+def test_answers_come_on_the_main_thread_and_jobs_run_elsewhere(work, qtbot):
+    threads = []
+    work.submit(threading.get_ident, lambda where: threads.extend([where, threading.get_ident()]), fail)
+    qtbot.waitUntil(lambda: len(threads) == 2)
+    assert threads[0] != threading.get_ident() == threads[1]
+
+
+def test_jobs_of_one_lane_run_one_after_the_other_and_those_of_two_side_by_side(work, qtbot):
+    begun, go, order = threading.Event(), threading.Event(), []
+    work.submit(lambda: (begun.set(), go.wait(5)), lambda _: order.append("slow"), fail, lane="a")
+    work.submit(lambda: None, lambda _: order.append("behind it"), fail, lane="a")
+    work.submit(lambda: begun.wait(5), lambda _: order.append("other lane"), fail, lane="b")
+    qtbot.waitUntil(lambda: order == ["other lane"])
+    go.set()
+    qtbot.waitUntil(lambda: len(order) == 3)
+    assert order == ["other lane", "slow", "behind it"]
+
+
+def test_what_a_job_raises_is_handed_over(work, qtbot):
+    told = []
+    work.submit(lambda: 1 / 0, fail, told.append)
+    qtbot.waitUntil(lambda: bool(told))
+    assert isinstance(told[0], ZeroDivisionError)
+
+
+def test_a_cancelled_job_does_not_start_and_is_not_heard_of(work, qtbot):
+    go, heard = threading.Event(), []
+    work.submit(lambda: go.wait(5), lambda _: heard.append("first"), fail)
+    task = work.submit(lambda: heard.append("ran"), lambda _: heard.append("answered"), fail)
+    task.cancel()
+    go.set()
+    work.submit(lambda: None, lambda _: heard.append("last"), fail)
+    qtbot.waitUntil(lambda: "last" in heard)
+    assert heard == ["first", "last"]
+
+
+def test_cancelling_what_runs_keeps_its_answer_back(work, qtbot):
+    begun, go, heard = threading.Event(), threading.Event(), []
+    task = work.submit(lambda: (begun.set(), go.wait(5)), lambda _: heard.append("answered"), fail)
+    begun.wait(5)
+    task.cancel()
+    go.set()
+    work.submit(lambda: None, lambda _: heard.append("last"), fail)
+    qtbot.waitUntil(lambda: "last" in heard)
+    assert heard == ["last"]
+
+
+def test_closing_waits_for_what_was_handed_over_and_tells_its_answers(qapp):
+    work, heard = QtWork(), []
+    for i in range(3):
+        work.submit(lambda: time.sleep(0.02), lambda _, i=i: heard.append(i), fail, lane="write")
+    work.close()
+    assert heard == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="review was closed; open the run again"):
+        work.submit(lambda: None, heard.append, fail)
+
+
+def test_the_window_answers_between_two_answers(work, qtbot):
+    """Three answers that each take a moment are not handed over in one go."""
+    from qtpy.QtCore import QTimer
+
+    order = []
+    for i in range(3):
+        work.submit(lambda: None, lambda _, i=i: (time.sleep(0.02), order.append(i)), fail)
+    time.sleep(0.05)  # all three are there when the first is handed over
+    timer = QTimer()
+    timer.timeout.connect(lambda: order.append("tick"))
+    timer.start(1)
+    qtbot.waitUntil(lambda: {0, 1, 2} <= set(order))
+    timer.stop()
+    assert "tick" in order[order.index(0) : order.index(2)]
