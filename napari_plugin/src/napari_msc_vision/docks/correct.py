@@ -243,5 +243,3 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
                 item.setForeground(CHANGED)
                 item.setToolTip("Changed by the review")
             table.setItem(i, j, item)
-
-
