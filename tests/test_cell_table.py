@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from msc_vision.batch.kept_objects import objects_bytes
+
 from msc_vision.batch.store import objects_part
 from msc_vision.errors import InvalidDataError
 from msc_vision.morphology.baseline import Origin, ProfiledField, Source, make_baseline

@@ -143,8 +143,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "not judgeable",
         "Not judgeable",
-        "U",
-        KeyCode.KeyU,
+        "X",
+        KeyCode.KeyX,
         "Cannot be judged: scratch, meniscus, wall, dirt. It counts neither as covered nor as bare.",
         "brush",
         NOT_JUDGEABLE,
@@ -153,21 +153,21 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "judgeable again",
         "Judgeable again",
-        "Shift+U",
-        KeyMod.Shift | KeyCode.KeyU,
+        "Shift+X",
+        KeyMod.Shift | KeyCode.KeyX,
         "Can be judged after all.",
         "brush",
         NOT_JUDGEABLE,
         "erase",
     ),
     Tool(
-        "aggregate", "Aggregate", "G", KeyCode.KeyG, "Draw around a cluster of several layers.", "outline", AGGREGATES
+        "aggregate", "Aggregate", "L", KeyCode.KeyL, "Draw around a cluster of several layers.", "outline", AGGREGATES
     ),
     Tool(
         "delete aggregate",
         "Delete aggregate",
-        "Shift+G",
-        KeyMod.Shift | KeyCode.KeyG,
+        "Shift+L",
+        KeyMod.Shift | KeyCode.KeyL,
         "Click on what is no aggregate.",
         "click",
         AGGREGATES,
@@ -304,7 +304,8 @@ class Strokes:
         _write(layer, event.value)
         painted = self.scene.masks(layer.name)
         after = settled(before, painted)
-        tool = _painting(layer)
+        in_hand = self.tool is not None and self.tool.gesture == "brush" and self.tool.layer == layer.name
+        tool = self.tool.name if in_hand and self.tool is not None else _painting(layer)
         if after is painted:
             self.session.commit(after, tool)
         else:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msc_vision.batch.courses import VesselScan, vessel_courses
-from msc_vision.batch.kept_objects import read_kept_objects
+from msc_vision.batch.review_overlay import measured_objects
 from msc_vision.batch.reviewed import RunFigures
 from msc_vision.batch.store import RUN_NAME
 from msc_vision.errors import MscVisionError, UndefinedResultError
@@ -135,7 +135,7 @@ def vessel_cells(asked: Question) -> CellTable:
     InvalidDataError
         If a table of objects cannot be read.
     """
-    again = [arrow_cells(key, read_kept_objects(asked.run, event)) for key, event in asked.measured.items()]
+    again = [arrow_cells(key, measured_objects(asked.run, event)) for key, event in asked.measured.items()]
     as_found = [one for one in asked.fields if one.score.key not in asked.measured]
     found = read_cell_table(asked.run, [one.row for one in as_found], [one.score.key for one in as_found])
     return joined_cells([found, *again])
