@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
-    QWidget,
 )
 
 from napari_msc_vision.correcting import FigureRow, brush_words, changes, figure_rows, state_words
