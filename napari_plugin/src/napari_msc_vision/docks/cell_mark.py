@@ -78,12 +78,13 @@ class CellMark:
     def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
         """Select a cell by a click that is no stroke and moves nothing."""
         active = viewer.layers.selection.active
+        is_own = active is None or active is self._layer or self.scene.is_shown(active)
         is_plain = event.button == 1 and not event.modifiers and getattr(active, "mode", "pan_zoom") == "pan_zoom"
         start = np.asarray(event.pos, float)
         yield
         while event.type == "mouse_move":
             yield
-        if is_plain and np.abs(np.asarray(event.pos, float) - start).max() <= _STILL_PX:
+        if is_own and is_plain and np.abs(np.asarray(event.pos, float) - start).max() <= _STILL_PX:
             self.chosen(self.label_at(event.position))
 
     def label_at(self, position: Any) -> int:
