@@ -8,6 +8,7 @@ import napari
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QDockWidget
 
 from msc_vision.review.log import read_log
 from napari_msc_vision import commands, convert, opening, registry, sample
@@ -28,11 +29,13 @@ def notes():
     notification_manager.notification_ready.disconnect(hear)
 
 
+ADD_DOCKS = opening._add_docks
+
+
 @pytest.fixture(autouse=True)
-def without_docks(monkeypatch, request):
+def without_docks(monkeypatch):
     """Docks have tests of their own; here they would only take time."""
-    if "with_docks" not in request.keywords:
-        monkeypatch.setattr(opening, "_add_docks", lambda viewer: None)
+    monkeypatch.setattr(opening, "_add_docks", lambda viewer: None)
 
 
 def opened(viewer, qtbot):
@@ -138,3 +141,17 @@ def test_a_sample_is_made_beside_the_window(viewer, small_run, qtbot, monkeypatc
     opened(viewer, qtbot)
     assert asked == [("hyperstack-12", sample.samples_folder())]
     assert [layer.name for layer in viewer.layers] == list(convert.LAYER_NAMES)  # the one that stood for it is gone
+
+
+def test_the_docks_stand_beside_the_picture_as_tabs(viewer, small_run, qtbot):
+    opening.open_later(viewer, small_run)
+    opened(viewer, qtbot)
+    ADD_DOCKS(viewer)
+    window = viewer.window._qt_window
+    docks = {dock.windowTitle(): dock for dock in window.findChildren(QDockWidget)}
+    assert set(opening.DOCKS) <= set(docks)
+    right = {dock.windowTitle() for dock in window.tabifiedDockWidgets(docks["Correct"])}
+    assert right == {"Decide", "Measure"}
+    assert docks["Navigator"] in window.tabifiedDockWidgets(viewer.window._qt_viewer.dockLayerList)
+    ADD_DOCKS(viewer)  # a second run in the same window
+    assert len(window.findChildren(QDockWidget)) == len(docks)

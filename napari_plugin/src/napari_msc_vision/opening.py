@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 
 PLUGIN = "napari-msc-vision"
 DOCKS = ("Navigator", "Correct", "Decide", "Measure")
-_HEIGHTS_PX = (480, 520)
-"""Of the navigator and of the tabs below it, where there is room."""
+_WIDTH_PX = 380
 _LANE = "opening"
 _PROGRESS_EVERY_MS = 200
 _TELL = {"info": show_info, "warning": show_warning, "error": show_error}
@@ -144,18 +143,26 @@ def _sentence(err: Exception) -> str:
 
 
 def _add_docks(viewer: Any) -> None:
-    """Show the docks on the right: the navigator above, the others as tabs below it."""
+    """Show the navigator on the left, as a tab beside the list of layers, and the other docks as tabs on the right.
+
+    One above the other they would need a window of 1200 pixels.
+    """
     window = registry.bare(viewer).window
-    found = []
+    main, found = window._qt_window, []
     for name in DOCKS:
         dock, _ = window.add_plugin_dock_widget(PLUGIN, name)
         dock.setWindowTitle(name)  # with the name of the plugin, tabs are too narrow for their words
         found.append(dock)
-    main = window._qt_window
+    navigator, first = found[:2]
     for one, other in pairwise(found[1:]):
         main.tabifyDockWidget(one, other)
-    found[1].raise_()
-    main.resizeDocks(found[:2], list(_HEIGHTS_PX), Qt.Orientation.Vertical)
+    first.raise_()
+    layer_list = getattr(window._qt_viewer, "dockLayerList", None)
+    if layer_list is not None:
+        main.addDockWidget(Qt.DockWidgetArea.LeftDockWidgetArea, navigator)
+        main.tabifyDockWidget(layer_list, navigator)
+        QTimer.singleShot(0, navigator, navigator.raise_)  # once Qt has made the tabs
+        main.resizeDocks([navigator, first], [_WIDTH_PX] * 2, Qt.Orientation.Horizontal)
 
 
 class _Ending(QObject):
