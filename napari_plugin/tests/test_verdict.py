@@ -80,6 +80,10 @@ def test_only_signatures_of_the_record_are_listed():
         after = {"decision_id": decision_id, "meaning": "approval"}
         return new_event("r", Reviewer("jon"), Deed("signed", Target("A"), after=after), at=NOON.replace(minute=minute))
 
-    events = [signed("one", 1), signed("two", 2), new_event("r", Reviewer("jon"), Deed("decided", Target("A")), at=NOON)]
+    events = [
+        signed("one", 1),
+        signed("two", 2),
+        new_event("r", Reviewer("jon"), Deed("decided", Target("A")), at=NOON),
+    ]
     (found,) = local_signatures(events, "two")
     assert found.words == "jon, 2026-11-22 12:02:00 UTC: approval (operating-system user)"
