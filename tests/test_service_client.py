@@ -124,6 +124,28 @@ def test_a_reviewer_settles_and_an_approver_signs(case):
     assert made["record_sha256"] == record["record_sha256"]
 
 
+def test_a_person_logs_in_works_and_logs_out(case):
+    service, who = Client.log_in("http://testserver", "reviewer", PASSWORD, transport=ToApplication(case))
+    assert (who["username"], who["printed_name"], who["roles"]) == ("reviewer", "Reviewer Person", ["reviewer"])
+    assert "token" not in who
+    run_id = next(service.runs())["run_id"]
+    assert service.run(run_id)["run_id"] == run_id
+    assert RULES in {one["id"] for one in service.rule_sets()}
+    record = service.decide("READY", RULES)
+    assert service.signatures(record["decision_id"]) == []
+    used = service._http.headers["Authorization"]
+    service.log_out()
+    with pytest.raises(ServiceError, match="401"):
+        Client("http://testserver", used.removeprefix("Bearer "), transport=ToApplication(case)).rule_sets()
+
+
+def test_a_wrong_password_is_refused_and_not_tried_again(case):
+    transport = ToApplication(case)
+    with pytest.raises(ServiceError) as caught:
+        Client.log_in("http://testserver", "operator", "not the pass phrase", transport=transport)
+    assert (caught.value.kind, len(transport.keys)) == ("not-authenticated", 1)
+
+
 def test_a_run_is_uploaded_from_disk(case, tmp_path):
     import shutil
 

@@ -133,7 +133,8 @@ def test_two_people_who_disagree_stand_out(dock, small_run):
 def test_another_field_forgets_what_was_begun(dock):
     dock.field.text.setText("a hair")
     dock.reject_field()
-    dock.session.open(next(key for key in dock.session.keys() if key != dock.session.current))
+    keys = dock.session.keys()
+    dock.session.open(next(key for key in keys if key != dock.session.current))
     assert (dock.field.text.text(), dock.field.trouble.isVisible(), dock.field.wanted) == ("", False, None)
 
 

@@ -12,6 +12,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QToolTip
 
+from msc_vision.batch.worth_a_look import worth_a_look
 from msc_vision.decision.library import load_rules
 from napari_msc_vision.docks.following import HINT
 from napari_msc_vision.docks.navigator import NavigatorDock
@@ -71,6 +72,7 @@ def test_it_follows_a_run_that_was_open_before_the_dock(screen, qtbot, small_run
 def test_next_and_previous_walk_along_the_list(dock):
     order = keys_of(dock)
     dock.open_field(order[0])
+    assert dock.place.text() == "Most worth a look: 1 of 4"
     seen = [dock.session.current]
     for _ in range(3):
         dock.open_next()
@@ -80,6 +82,7 @@ def test_next_and_previous_walk_along_the_list(dock):
     dock.open_next()
     assert dock.session.current == order[-1]
     assert dock.why.text() == "This is the last field of the list."
+    assert dock.why.isVisible()
     dock.open_previous()
     assert dock.session.current == order[-2]
     assert dock.progress_words.text() == "4 of 4 fields looked at"
@@ -213,6 +216,23 @@ def test_a_decision_brings_its_outcomes_to_the_ladder(dock):
     assert not dock.ladder.ladder.has_outcomes
     dock.session.decide("SMALL", load_rules("msc-expansion-default"), "trial")
     assert dock.ladder.ladder.has_outcomes
+    order = keys_of(dock)
+    dock.session.judge_field("accepted", None, "")
+    dock.session.decide("SMALL", load_rules("msc-expansion-default"), "trial")
+    assert keys_of(dock) == order  # whoever walks along the list finds it as it was
+
+
+def test_a_decision_that_is_there_already_has_a_say_in_the_order(dock, small_run, qtbot):
+    dock.session.decide("SMALL", load_rules("msc-expansion-default"), "trial")
+    close_run(dock.viewer)
+    viewer = ViewerModel()
+    again = NavigatorDock(viewer)
+    qtbot.addWidget(again)
+    open_run(viewer, small_run)
+    run = again.session.run
+    record = again.session.records("SMALL")[0]
+    assert again.fields.items == worth_a_look(run.original, run.state, {"SMALL": record})
+    close_run(viewer)
 
 
 def test_the_layers_are_drawn(dock):

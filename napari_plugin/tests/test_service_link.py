@@ -9,13 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
+from napari.components import ViewerModel
 
 from msc_vision.decision import check_record
 from msc_vision.decision.judgement import Review
 from msc_vision.decision.rule_file import rule_set_yaml
 from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import InvalidArgumentError, MissingDependencyError, OutputError
+from msc_vision.review.events import Reviewer
+from msc_vision.review.log import read_log
 from napari_msc_vision import service_link
+from napari_msc_vision.docks.decide import DecideDock
+from napari_msc_vision.registry import close_run, open_run
 from napari_msc_vision.service_link import ServiceLink, ServiceRefusedError, checked_url
 
 PASSWORD = "a long enough pass phrase"
@@ -166,6 +171,43 @@ def test_a_session_that_ended_asks_to_log_in_again(site):
     again._client._http.headers["Authorization"] = kept
     with pytest.raises(ServiceRefusedError, match="log in again"):
         again.rule_sets()
+
+
+def test_the_dock_decides_holds_and_signs_at_the_service(screen, qtbot, site):
+    folder, url = site
+    run, viewer = folder / "runs" / "small.run", ViewerModel()
+    dock = DecideDock(viewer)
+    qtbot.addWidget(dock)
+    open_run(viewer, run)
+    dock.show()
+    dock.login.fold.click()
+    dock.login.url.setText(url)
+    dock.login.username.setText("maria")
+    dock.login.password.setText(PASSWORD)
+    dock.login.button.click()
+    assert dock.login.words.text().startswith("Logged in: Maria Person (maria, approver)")
+    assert "the service asks for your password again" in dock.vessel.who.text()
+    dock.field.want("accepted")
+    dock.vessel.rule_sets.setCurrentIndex(dock.vessel.rule_sets.findData("site-window@1"))
+    dock.judge_vessel()
+    decided = dock.vessel.view.decision_id
+    dock.vessel.kinds.setCurrentIndex(dock.vessel.kinds.findData("hold"))
+    dock.vessel.reasons.setCurrentIndex(1)
+    dock.vessel.text.setText("See me.")
+    dock.vessel.say.click()
+    assert dock.vessel.about.text().count("maria held it for review") == 1
+    assert dock.vessel.view.decision_id != decided
+    dock.vessel.password.setText(PASSWORD)
+    dock.vessel.sign.click()
+    assert "Signed: Maria Person, " in dock.vessel.signed.text()
+    said = {one.action: one for one in read_log(run).events}
+    assert said["accepted"].reviewer == Reviewer("maria", "service log-in")
+    assert {said[action].reviewer.name for action in ("decided", "held", "signed")} == {"maria"}
+    assert said["signed"].after["service"] == url
+    dock.login.out.click()
+    assert "the name of the user of this computer" in dock.vessel.who.text()
+    assert dock.session.reviewer.identified_by == "operating-system user"
+    close_run(viewer)
 
 
 def test_a_service_that_is_not_there_is_named(tmp_path):

@@ -10,7 +10,6 @@ from psygnal import Signal
 
 from napari_msc_vision.mosaic import TILE_PX, Mosaic, Tile, draw_tile, empty_picture, paste, plan_mosaic, thumbnail
 from napari_msc_vision.scene import Scene, overlay_of
-from napari_msc_vision.session import Message
 from napari_msc_vision.work import Task
 
 NAME = "Fields of the layer"
@@ -55,16 +54,15 @@ class MosaicView:
         picture: NDArray[np.uint8] = self._layer.data
         return picture
 
-    def show(self, vessel_id: str, layer: int) -> None:
-        """Show the fields of a layer: places and figures at once, pictures as they are read."""
+    def show(self, vessel_id: str, layer: int) -> str:
+        """Show the fields of a layer: places and figures at once, pictures as they are read; return what to know."""
         self._stop_reading()
-        session = self._scene.session
         self.place = vessel_id, layer
         self.mosaic = self._plan(vessel_id, layer)
         self._put(empty_picture(self.mosaic))
         for tile in self.mosaic.tiles:
             self._fill(tile)
-        session.said.emit(Message("info", f"Layer {layer}. {self.mosaic.note} Click a field to open it."))
+        return f"Layer {layer}. {self.mosaic.note} Click a field to open it."
 
     def redraw(self) -> None:
         """Draw what was said meanwhile; thumbnails are at hand."""

@@ -28,6 +28,7 @@ from napari_msc_vision.mosaic_view import MosaicView
 from napari_msc_vision.session import ReviewSession
 
 NEXT, PREVIOUS, NEXT_NEW, MOSAIC = "N", "Shift+N", "U", "G"
+TITLE = "Most worth a look"
 _AHEAD = 3
 OTHERS_EVERY_MS = 10_000
 Record = dict[str, Any]
@@ -48,9 +49,11 @@ class NavigatorDock(FollowingDock):
         self._ladder_area = QScrollArea()
         self.fields = FieldList(self)
         self.list = QListView()
+        self.place = QLabel(TITLE)
         self.why = QLabel()
         self.mosaic: MosaicView | None = None
         self._records: dict[str, Record] = {}
+        self._has_records = False
         self._build()
         for sequence, action in (
             (NEXT, self.open_next),
@@ -79,8 +82,10 @@ class NavigatorDock(FollowingDock):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(8)
         self.progress.setAccessibleName("Fields looked at")
-        layout.addWidget(self.progress_words)
-        layout.addWidget(self.progress)
+        line = QHBoxLayout()
+        line.addWidget(self.progress_words)
+        line.addWidget(self.progress, 1)
+        layout.addLayout(line)
         layout.addWidget(self.unsaved)
         parts = QSplitter(Qt.Orientation.Vertical)
         parts.addWidget(self._ladder_part())
@@ -111,12 +116,11 @@ class NavigatorDock(FollowingDock):
         layout = QVBoxLayout(part)
         layout.setContentsMargins(0, 4, 0, 0)
         head = QHBoxLayout()
-        title = QLabel("Most worth a look")
-        title.setStyleSheet("font-weight: bold;")
+        self.place.setStyleSheet("font-weight: bold;")
         again = QPushButton("Sort anew")
         again.setToolTip("The order stays while you walk along it; sort anew after a decision, or to put judged last.")
         again.clicked.connect(lambda _: self.sort_anew())
-        head.addWidget(title, 1)
+        head.addWidget(self.place, 1)
         head.addWidget(again)
         layout.addLayout(head)
         self.list.setModel(self.fields)
@@ -175,7 +179,7 @@ class NavigatorDock(FollowingDock):
         self.vessels.addItems(names)
         self.vessels.blockSignals(False)
         self.vessels.setVisible(len(names) > 1)
-        self._records = {}
+        self._records, self._has_records = {}, False
         self._show_vessel()
         self._read_records()
 
@@ -241,9 +245,12 @@ class NavigatorDock(FollowingDock):
 
     def _records_came(self, records: dict[str, Record]) -> None:
         if self.scene is None or _ids(records) == _ids(self._records):
+            self._has_records = True
             return
-        self._records = records
-        self.sort_anew()
+        is_first, self._records = not self._has_records, records
+        self._has_records = True
+        if is_first:  # later the order stays under the feet of whoever walks along it
+            self.sort_anew()
         self._show_figures()
 
     # --- going about -------------------------------------------------------------------------------------------------
@@ -268,20 +275,21 @@ class NavigatorDock(FollowingDock):
         order = [self.fields.items[(here + 1 + i) % n].key for i in range(n)] if n else []
         key = next((one for one in order if not self.fields.is_looked_at(one)), None)
         if key is None:
-            self.why.setText("Every field of this vessel was looked at.")
+            self.tell("Every field of this vessel was looked at.")
         else:
             self.open_field(key)
 
     def show_layer(self, layer: int) -> None:
         """Show the fields of a layer in the viewer."""
         assert self.mosaic is not None
-        self.mosaic.show(self.vessel_id, layer)
+        self.tell(self.mosaic.show(self.vessel_id, layer))
 
     def toggle_mosaic(self) -> None:
         """Show the fields of the open layer, or the open field again."""
         assert self.mosaic is not None
         if self.mosaic.mosaic is not None:
             self.mosaic.hide()
+            self.tell("")
         else:
             self.show_layer(self.ladder.chosen or self._open_layer() or 1)
 
@@ -294,9 +302,7 @@ class NavigatorDock(FollowingDock):
         if 0 <= row < len(self.fields.items):
             self.open_field(self.fields.items[row].key)
         else:
-            self.why.setText(
-                "This is the last field of the list." if by > 0 else "This is the first field of the list."
-            )
+            self.tell(f"This is the {'last' if by > 0 else 'first'} field of the list.")
 
     def _open_row(self, index: QModelIndex) -> None:
         self.open_field(self.fields.items[index.row()].key)
@@ -314,12 +320,18 @@ class NavigatorDock(FollowingDock):
 
     def _mark_open(self, key: str | None) -> None:
         row = self.fields.row_of(key)
+        self.tell("")
         if row is None:
             self.list.clearSelection()
-            self.why.setText("")
+            self.place.setText(TITLE)
             return
         self.list.setCurrentIndex(self.fields.index(row))
-        self.why.setText(f"{row + 1} of {len(self.fields.items)}. {self.fields.items[row].sentence}")
+        self.place.setText(f"{TITLE}: {row + 1} of {len(self.fields.items)}")
+
+    def tell(self, text: str) -> None:
+        """Say something below the list; nothing: there is nothing to say."""
+        self.why.setText(text)
+        self.why.setVisible(bool(text))
 
     def _prefetch(self) -> None:
         """Let masks and pictures of the fields that come next be read ahead."""

@@ -94,7 +94,7 @@ class VesselVerdict(QGroupBox):
         layout.addWidget(_heading("Records, the last one first"))
         layout.addWidget(self.records)
         self.criteria.setMinimumHeight(150)
-        for tree, widths in ((self.criteria, (100, 142, 84)), (self.records, (96, 130, 90))):
+        for tree, widths in ((self.criteria, (96, 156, 116)), (self.records, (96, 130, 90))):
             for column, width in enumerate(widths):
                 tree.setColumnWidth(column, width)
         self.records.setMaximumHeight(110)
