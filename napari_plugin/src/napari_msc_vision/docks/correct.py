@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QPushButton,
+    QScrollArea,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
@@ -63,8 +64,14 @@ class CorrectDock(FollowingDock):
     # --- the look ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        body, area = QWidget(), QScrollArea()
+        area.setWidget(body)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.face.setMinimumWidth(_WIDTH_PX)
-        layout = column(self.face)
+        column(self.face, 0).addWidget(area)
+        layout = column(body)
         layout.addLayout(self._tool_grid())
         self.help.setWordWrap(True)
         self.help.setMinimumHeight(2 * self.help.fontMetrics().lineSpacing() + 4)
