@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msc_vision.batch.kept_objects import objects_bytes
 
+from msc_vision.batch.review_overlay import objects_bytes
 from msc_vision.batch.store import objects_part
 from msc_vision.errors import InvalidDataError
 from msc_vision.morphology.baseline import Origin, ProfiledField, Source, make_baseline
@@ -34,6 +34,7 @@ from msc_vision.report.cell_table import (
     arrow_cells,
     cell_table,
     cells_csv,
+    columns_for,
     joined_cells,
     no_cells,
     read_cell_table,
@@ -83,7 +84,7 @@ def test_a_damaged_table_is_one_sentence(tmp_path):
 
 def test_kept_objects_give_the_same_cells_as_measured_ones():
     found = objects([100.0, 200.0, 400.0])
-    kept = arrow_cells("f1", pq.read_table(pa.BufferReader(objects_bytes(found))))
+    kept = arrow_cells(pq.read_table(pa.BufferReader(objects_bytes(found))), key="f1")
     measured = cell_table("f1", found)
     assert kept.keys.tolist() == measured.keys.tolist()
     assert all(np.array_equal(kept.columns[n], measured.columns[n], equal_nan=True) for n in measured.columns)
@@ -107,6 +108,15 @@ def test_the_table_to_take_along_has_a_row_per_cell():
         ("f1", "2", "200.5"),
     ]
     assert rows[0]["solidity"] == ""
+
+
+def test_some_columns_of_some_fields_joined_keep_who_is_of_which():
+    full, light = cell_table("f1", objects([100.0, 200.0])), no_cells(columns_for(AREA))
+    both = joined_cells([light, cell_table("f2", objects([300.0])), full])
+    assert set(both.columns) == set(columns_for(AREA))
+    assert both.keys.tolist() == ["f2", "f1", "f1"]
+    assert both.values(AREA)[both.is_of(["f1"])].tolist() == [100.0, 200.0]
+    assert both.of(both.is_of(["f2"])).keys.tolist() == ["f2"]
 
 
 def test_tables_without_cells_join_to_one_without_cells():

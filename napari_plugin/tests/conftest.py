@@ -88,9 +88,8 @@ def make_viewer(screen, make_napari_viewer):
         return viewer
 
     yield make
-    for viewer in made:
-        registry.close_run(viewer)
-    made.clear()
+    while made:
+        registry.close_run(made.pop())
 
 
 @pytest.fixture

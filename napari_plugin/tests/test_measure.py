@@ -42,6 +42,7 @@ description: two layers of a HYPERStack-12, two small fields each
 vessel_id: SMALL
 vessel_type: hyperstack-12
 seed: 78
+context: {acquired_at: "2026-11-22T09:30:00+01:00"}
 file_format: ome-tiff
 layers:
   - {layer: 1, confluency_percent: 60, n_fields: 2}
@@ -82,8 +83,10 @@ def asked(session, scope="field", figure=CELL_FIGURES[0], baseline=None):
 
 def test_field_layer_and_vessel_are_wider_and_wider(session):
     vessel = tables.vessel_cells(asked(session))
-    n = [tables.answer(asked(session, scope), vessel).distribution.n_cells for scope in ("field", "layer", "vessel")]
+    scopes = ("field", "layer", "vessel")
+    n = [tables.answer(asked(session, scope), vessel).distribution.n_cells for scope in scopes]
     assert 0 < n[0] < n[1] < n[2]
+    assert set(vessel.columns) == {"area_um2", "border_weight", "is_measured"}  # a large vessel has a million cells
     of_field = tables.answer(asked(session), vessel)
     assert of_field.distribution.n_others == n[2] - n[0]
     assert f"the {n[2] - n[0]} other measured cells" in of_field.against
@@ -100,8 +103,9 @@ def test_a_rejected_field_counts_no_more(session):
 def test_cells_follow_a_correction_and_stay_so_after_reopening(session, run):
     key = session.current
     vessel = tables.vessel_cells(asked(session))
-    n_before = int((vessel.keys == key).sum())
-    gone = int(vessel.labels[vessel.keys == key][0])
+    found = tables.field_cells(asked(session), session.row(key))
+    assert len(found) == int(vessel.is_of([key]).sum())
+    n_before, gone = len(found), int(found.labels[0])
     after = session.masks.copy()
     after.foreground[after.cells == gone] = False
     after.cells[after.cells == gone] = 0
@@ -113,8 +117,10 @@ def test_cells_follow_a_correction_and_stay_so_after_reopening(session, run):
     session.close()
     again = open_session(run, reviewer=ANNA)
     again.open(key)
-    cells = tables.vessel_cells(asked(again))
-    assert int((cells.keys == key).sum()) == n_after
+    cells = tables.field_cells(asked(again), again.row(key))
+    assert len(cells) == n_after
+    assert cells.row_of(gone) is None
+    assert int(tables.vessel_cells(asked(again)).is_of([key]).sum()) == n_after
     assert tables.open_cells(tables.open_field(again, None, None)) is None
 
 
@@ -208,7 +214,7 @@ def shown(viewer, run):
 
 def test_without_a_run_the_dock_says_what_to_do(viewer):
     dock = MeasureDock(viewer)
-    assert "No run is open" in dock._pages.currentWidget().text()
+    assert "No run is open" in dock._stack.currentWidget().text()
     dock.close()
 
 

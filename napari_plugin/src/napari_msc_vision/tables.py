@@ -20,12 +20,14 @@ from msc_vision.batch.reviewed import RunFigures
 from msc_vision.batch.store import RUN_NAME
 from msc_vision.errors import MscVisionError, UndefinedResultError
 from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
+from msc_vision.records import ManifestRow
 from msc_vision.report.cell_distribution import CellDistribution, Expected, cell_distribution, expected_of_baseline
 from msc_vision.report.cell_table import (
     CellFigure,
     CellTable,
     arrow_cells,
     cell_table,
+    columns_for,
     joined_cells,
     read_cell_table,
 )
@@ -82,7 +84,7 @@ class Question:
     def stamp(self) -> tuple[object, ...]:
         """What changes when the cells of the vessel have to be read anew."""
         keys = tuple(one.score.key for one in self.fields)
-        return keys, tuple(event.event_id for event in self.measured.values())
+        return self.figure.column, keys, tuple(event.event_id for event in self.measured.values())
 
     @property
     def chosen(self) -> tuple[ScoredField, ...]:
@@ -113,32 +115,46 @@ def question(session: ReviewSession, figure: CellFigure, scope: Scope, baseline:
     fields = tuple(one for one in (session.figures.fields[k] for k in keys) if one.score.status == "scored")
     reviews = {one.score.key: session.run.state.of(one.score.key) for one in fields}
     measured = {
-        name: review.measured for name, review in reviews.items() if review.measured is not None and review.edits
+        name: review.measured
+        for name, review in reviews.items()
+        if review.measured is not None and (review.measured.after or {}).get("objects") is not None
     }
     n_waiting = sum(review.needs_measuring for name, review in reviews.items() if name != key)
     sha256 = str(session.run.record["settings"]["pipeline"]["sha256"])
     return Question(figure, scope, key, fields, session.run.folder, measured, n_waiting, sha256, baseline)
 
 
-def with_open_field(vessel: CellTable, key: str, measured: CellTable | None) -> CellTable:
-    """Return the cells of a vessel with those of the open field as they are after its correction."""
-    if measured is None:
-        return vessel
-    return joined_cells([vessel.of(vessel.keys != key), measured])
+def with_open_field(vessel: CellTable, key: str, cells: CellTable) -> CellTable:
+    """Return the cells of a vessel with those of the open field as they are shown."""
+    return joined_cells([vessel.of(~vessel.is_of([key])), cells])
 
 
 def vessel_cells(asked: Question) -> CellTable:
-    """Return the cells of a vessel: those that the run found, or those of corrected masks where they were measured.
+    """Return the figure of all cells of a vessel: as the run found them, or as corrected masks were measured.
 
     Raises
     ------
     InvalidDataError
         If a table of objects cannot be read.
     """
-    again = [arrow_cells(key, measured_objects(asked.run, event)) for key, event in asked.measured.items()]
-    as_found = [one for one in asked.fields if one.score.key not in asked.measured]
-    found = read_cell_table(asked.run, [one.row for one in as_found], [one.score.key for one in as_found])
-    return joined_cells([found, *again])
+    return _cells_of(asked, asked.fields, columns_for(asked.figure))
+
+
+def field_cells(asked: Question, row: ManifestRow) -> CellTable:
+    """Return the cells of the open field with all their figures, as `vessel_cells`; ``row`` is its own."""
+    event = asked.measured.get(asked.key)
+    objects = None if event is None else measured_objects(asked.run, event)
+    if objects is not None:
+        return arrow_cells(objects, key=asked.key)
+    return read_cell_table(asked.run, [row], [asked.key])
+
+
+def _cells_of(asked: Question, fields: Sequence[ScoredField], columns: Sequence[str]) -> CellTable:
+    kept = {key: measured_objects(asked.run, event) for key, event in asked.measured.items()}
+    again = [arrow_cells(objects, columns, key) for key, objects in kept.items() if objects is not None]
+    as_found = [one for one in fields if kept.get(one.score.key) is None]
+    rows, keys = [one.row for one in as_found], [one.score.key for one in as_found]
+    return joined_cells([read_cell_table(asked.run, rows, keys, columns), *again])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,12 +207,12 @@ def answer(asked: Question, vessel: CellTable) -> Answer:
     """
     keys = [one.score.key for one in asked.chosen]
     every = [one.score.key for one in asked.fields]
-    is_chosen = np.isin(vessel.keys, np.array(keys, object))
+    is_chosen = vessel.is_of(keys)
     cells = vessel.of(is_chosen)
     expected, words = _held_against(asked)
     rest = None
     if expected is None:
-        rest = vessel.of(np.isin(vessel.keys, np.array(every, object)) & ~is_chosen)
+        rest = vessel.of(vessel.is_of(every) & ~is_chosen)
         words = " ".join([_rest_words(asked, rest), words]).strip()
     if asked.n_waiting and (asked.scope != "field" or rest is not None):
         waiting = count(asked.n_waiting, "other corrected field")

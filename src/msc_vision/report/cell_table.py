@@ -86,6 +86,8 @@ CELL_FIGURES = (
 _PLACE = ("centroid_y_px", "centroid_x_px", "y0_px", "y1_px", "x0_px", "x1_px")
 _FLAGS = ("is_measured", "touches_border", "is_oversized", "in_aggregate", "is_rounded")
 _NUMBERS = ("label", "border_weight", *_PLACE, *(one.column for one in CELL_FIGURES))
+ALL_COLUMNS = (*_NUMBERS, *_FLAGS)
+"""Every column of a `CellTable`."""
 _NOTES = (
     ("touches_border", "cut by the edge"),
     ("is_oversized", "too large to be one cell"),
@@ -100,17 +102,31 @@ class CellTable:
 
     Attributes
     ----------
-    keys : (n,) array of str
-        Field of each cell.
+    fields : tuple of str
+        Keys of the fields.
+    field_of : (n,) int32 array
+        Which of them each cell is of.
     columns : mapping of str to (n,) array
-        ``label``, positions in pixels of the image, `CELL_FIGURES` (NaN where not measured), ``border_weight``, flags.
+        ``label``, positions in pixels of the image, `CELL_FIGURES` (NaN where not measured), ``border_weight``, flags;
+        a table of many fields may hold some of them only.
     """
 
-    keys: NDArray[np.object_]
+    fields: tuple[str, ...]
+    field_of: NDArray[np.int32]
     columns: Mapping[str, NDArray[Any]]
 
     def __len__(self) -> int:
-        return int(self.keys.size)
+        return int(self.field_of.size)
+
+    @property
+    def keys(self) -> NDArray[np.object_]:
+        """The key of the field of each cell."""
+        return np.array(self.fields, object)[self.field_of]
+
+    def is_of(self, keys: Iterable[str]) -> NDArray[np.bool_]:
+        """Return which cells are of some fields."""
+        wanted = set(keys)
+        return np.array([name in wanted for name in self.fields], bool)[self.field_of]
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -141,51 +157,57 @@ class CellTable:
 
     def of(self, chosen: NDArray[np.bool_]) -> "CellTable":
         """Return some of the cells."""
-        return CellTable(self.keys[chosen], {name: column[chosen] for name, column in self.columns.items()})
+        columns = {name: column[chosen] for name, column in self.columns.items()}
+        return CellTable(self.fields, self.field_of[chosen], columns)
 
 
 def cell_table(key: str, objects: NDArray[np.void]) -> CellTable:
     """Return the cells among the objects of a field, as `msc_vision.batch.reviewed.measure_masks` returns them."""
     names = set(objects.dtype.names or ())
     cells = objects[objects["kind"] == "cell"] if "kind" in names else objects
-    return _table(np.full(len(cells), key, object), {name: cells[name] for name in names if name != "kind"})
+    return _table((key,), np.zeros(len(cells), np.int32), {name: cells[name] for name in names}, ALL_COLUMNS)
 
 
-def arrow_cells(key: str, table: "pa.Table") -> CellTable:
-    """Return the cells of a field whose table of objects was kept by its review."""
-    if "kind" in table.column_names:
-        import pyarrow.compute as pc
-
-        table = table.filter(pc.equal(table["kind"], "cell"))
-    found = {name: table[name].to_numpy() for name in table.column_names if name in (*_NUMBERS, *_FLAGS)}
-    return _table(np.full(table.num_rows, key, object), found)
-
-
-def no_cells() -> CellTable:
+def no_cells(columns: Sequence[str] = ALL_COLUMNS) -> CellTable:
     """Return a table without any."""
-    return _table(np.empty(0, object), {})
+    return _table((), np.empty(0, np.int32), {}, columns)
 
 
 def joined_cells(tables: Sequence[CellTable]) -> CellTable:
-    """Return the cells of several tables as one."""
+    """Return the cells of several tables as one, with the columns of the first."""
     if not tables:
         return no_cells()
+    fields = tuple(dict.fromkeys(key for one in tables for key in one.fields))
+    number = {key: i for i, key in enumerate(fields)}
+    field_of = [np.array([number[key] for key in one.fields], np.int32)[one.field_of] for one in tables]
     columns = {name: np.concatenate([one.columns[name] for one in tables]) for name in tables[0].columns}
-    return CellTable(np.concatenate([one.keys for one in tables]), columns)
+    return CellTable(fields, np.concatenate(field_of), columns)
 
 
-def _table(keys: NDArray[np.object_], found: Mapping[str, NDArray[Any]]) -> CellTable:
-    """Return a table with every column; one that an older run lacks is NaN, or False."""
-    n = keys.size
-    columns: dict[str, NDArray[Any]] = {
-        name: np.asarray(found[name], np.float64) if name in found else np.full(n, np.nan) for name in _NUMBERS
-    }
-    columns |= {name: np.asarray(found[name], bool) if name in found else np.zeros(n, bool) for name in _FLAGS}
-    columns["label"] = np.nan_to_num(columns["label"]).astype(np.int64)
-    return CellTable(keys, columns)
+def _table(
+    fields: tuple[str, ...], field_of: NDArray[np.int32], found: Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> CellTable:
+    """Return a table of some columns; one that an older run lacks is NaN, or False."""
+    n = field_of.size
+    columns: dict[str, NDArray[Any]] = {}
+    for name in names:
+        if name in _FLAGS:
+            columns[name] = np.asarray(found[name], bool) if name in found else np.zeros(n, bool)
+        else:
+            columns[name] = np.asarray(found[name], np.float64) if name in found else np.full(n, np.nan)
+    if "label" in columns:
+        columns["label"] = np.nan_to_num(columns["label"]).astype(np.int64)
+    return CellTable(fields, field_of, columns)
 
 
-def read_cell_table(run: Path, rows: Iterable[ManifestRow], keys: Sequence[str]) -> CellTable:
+def columns_for(figure: CellFigure) -> tuple[str, ...]:
+    """Return the columns from which the distribution of a figure is made."""
+    return ("border_weight", "is_measured", figure.column)
+
+
+def read_cell_table(
+    run: Path, rows: Iterable[ManifestRow], keys: Sequence[str], columns: Sequence[str] = ALL_COLUMNS
+) -> CellTable:
     """Return the cells of some fields as the run found them.
 
     Parameters
@@ -196,6 +218,8 @@ def read_cell_table(run: Path, rows: Iterable[ManifestRow], keys: Sequence[str])
         Of the fields: they say which files are read.
     keys : sequence of str
         Keys of the fields.
+    columns : sequence of str
+        What is read of them; a large vessel has a million cells.
 
     Raises
     ------
@@ -204,27 +228,46 @@ def read_cell_table(run: Path, rows: Iterable[ManifestRow], keys: Sequence[str])
     """
     from msc_vision.batch.store import objects_part
 
-    paths = dict.fromkeys(run / objects_part(row) for row in rows)
-    return joined_cells([_read_part(path, keys) for path in paths if path.is_file()])
+    paths = [path for path in dict.fromkeys(run / objects_part(row) for row in rows) if path.is_file()]
+    return joined_cells([_read_part(path, keys, columns) for path in paths] or [no_cells(columns)])
 
 
-def _read_part(path: Path, keys: Sequence[str]) -> CellTable:
+def _read_part(path: Path, keys: Sequence[str], columns: Sequence[str]) -> CellTable:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(path)
-        known = [name for name in ("key", "kind", *_NUMBERS, *_FLAGS) if name in file.schema_arrow.names]
+        known = [name for name in ("key", "kind", *columns) if name in file.schema_arrow.names]
         table = file.read(columns=known)
-        chosen = pc.is_in(table["key"], pa.array(list(keys), pa.string()))
-        if "kind" in known:
-            chosen = pc.and_(chosen, pc.equal(table["kind"], "cell"))
-        table = table.filter(chosen)
+        table = table.filter(pc.is_in(table["key"], pa.array(list(keys), pa.string())))
+        return arrow_cells(table, columns)
     except (OSError, pa.ArrowException) as err:
         raise InvalidDataError(f"{path}: cannot be read as a table ({err}); check with `msc-vision verify`.") from err
-    found = {name: table[name].to_numpy() for name in known if name not in ("key", "kind")}
-    return _table(np.array(table["key"].to_pylist(), object), found)
+
+
+def arrow_cells(table: "pa.Table", columns: Sequence[str] = ALL_COLUMNS, key: str | None = None) -> CellTable:
+    """Return the cells of a table of objects.
+
+    Parameters
+    ----------
+    table : pyarrow Table
+        With the columns of ``objects.parquet``.
+    columns : sequence of str
+        Which of them are wanted.
+    key : str, optional
+        Of the field, for a table without a column that says it, as a review keeps it.
+    """
+    import pyarrow.compute as pc
+
+    if "kind" in table.column_names:
+        table = table.filter(pc.equal(table["kind"], "cell"))
+    found = {name: table[name].to_numpy() for name in columns if name in table.column_names}
+    if key is not None:
+        return _table((key,), np.zeros(table.num_rows, np.int32), found, columns)
+    named = table["key"].combine_chunks().dictionary_encode()
+    return _table(tuple(named.dictionary.to_pylist()), named.indices.to_numpy().astype(np.int32), found, columns)
 
 
 def cells_csv(table: CellTable) -> str:

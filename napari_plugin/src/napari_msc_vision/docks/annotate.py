@@ -11,8 +11,8 @@ from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QDoubleSpinBox, QFileDialog, QFormLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from msc_vision.batch.fresh_picture import FirstMasks, embedded_pixel_size_um, first_masks
 from msc_vision.batch.pipeline import load_pipeline
-from msc_vision.batch.proposal import Proposal, embedded_pixel_size_um, propose_masks
 from msc_vision.errors import InvalidArgumentError, MscVisionError
 from msc_vision.io.images import open_image
 from msc_vision.learning.corrections import Origin, Picture, keep_pair, training_pair
@@ -41,7 +41,7 @@ class AnnotatePage(QWidget):
     def __init__(self, viewer: Any, work: Callable[[], Work], folder: TrainingFolder) -> None:
         super().__init__()
         self.viewer, self.folder = viewer, folder
-        self.proposal: Proposal | None = None
+        self.proposal: FirstMasks | None = None
         self.image: Path | None = None
         self._work = work
         self._layers: dict[str, Layer] = {}
@@ -133,14 +133,14 @@ class AnnotatePage(QWidget):
         self.propose_button.setEnabled(False)
         self._tell("The network is looking …")
 
-        def look() -> tuple[Proposal, np.ndarray[Any, Any]]:
-            found = propose_masks(image, load_pipeline(RECIPE), size_um)
+        def look() -> tuple[FirstMasks, np.ndarray[Any, Any]]:
+            found = first_masks(image, load_pipeline(RECIPE), size_um)
             with open_image(image, found.plane) as opened:
                 return found, opened.read()
 
         self._work().submit(look, lambda found: self._show(*found), self._failed, lane=LANE)
 
-    def _show(self, proposal: Proposal, picture: np.ndarray[Any, Any]) -> None:
+    def _show(self, proposal: FirstMasks, picture: np.ndarray[Any, Any]) -> None:
         self.proposal = proposal
         self._remove_layers()
         placement = Placement(proposal.shape, proposal.factor, proposal.pixel_size_um)

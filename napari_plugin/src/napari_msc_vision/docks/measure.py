@@ -1,7 +1,7 @@
 """The dock Measure: how the cells are spread, which cell is which, how the vessel went, and tables to take along."""
 
+from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,8 @@ from napari_msc_vision import tables
 from napari_msc_vision.docks.cell_mark import CellMark
 from napari_msc_vision.docks.cell_model import CellModel
 from napari_msc_vision.docks.drawing import CourseView, DistributionView
-from napari_msc_vision.docks.run_dock import RunDock
+from napari_msc_vision.docks.following import FollowingDock, column
 from napari_msc_vision.docks.snapshot import captioned_png
-from napari_msc_vision.scene import Scene
 from napari_msc_vision.session import Message, ReviewSession
 from napari_msc_vision.tables import SCOPE_WORDS, Answer, Scope
 
@@ -38,7 +37,7 @@ CELLS_LANE, COURSE_LANE, EXPORT_LANE = "cells", "course", "export"
 NO_CELL = "Click a cell in the picture or a row of the table."
 
 
-class MeasureDock(RunDock):
+class MeasureDock(FollowingDock):
     """Cells of the open field against others, their table linked with the picture, the vessel's time line, exports."""
 
     def __init__(self, napari_viewer: Any) -> None:
@@ -55,13 +54,12 @@ class MeasureDock(RunDock):
         self._mark: CellMark | None = None
         self._is_following = False
         self._build()
-        self.find_run()
+        self.follow_viewer()
 
     # --- building ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self.body)
-        layout.setContentsMargins(4, 4, 4, 4)
+        layout = column(self.face, margin=4)
         self.tabs = QTabWidget()
         self.tabs.addTab(self._cells_page(), "Cells")
         self.tabs.addTab(self._course_page(), "Time line")
@@ -141,33 +139,36 @@ class MeasureDock(RunDock):
 
     # --- the run -----------------------------------------------------------------------------------------------------
 
-    @property
-    def session(self) -> ReviewSession:
-        """The review that is shown."""
+    def signals(self, session: ReviewSession) -> list[tuple[Any, Callable[..., Any]]]:
+        """Return what of a session is listened to."""
         assert self.scene is not None
-        return self.scene.session
+        return [
+            (session.field_opened, self._on_field_opened),
+            (session.figures_changed, self._on_figures_changed),
+            (session.cell_selected, self._on_cell_selected),
+        ]
 
-    def attach(self, scene: Scene) -> None:
-        """Follow a run that was opened."""
-        session = scene.session
-        session.field_opened.connect(self._on_field_opened)
-        session.figures_changed.connect(self._on_figures_changed)
-        session.cell_selected.connect(self._on_cell_selected)
-        scene.cells.events.selected_label.connect(self._on_label_picked)
-        self._mark = CellMark(scene, session.cell_selected.emit)
-        self._vessel, self.other_runs = None, ()
-        if session.current is not None:
-            self._on_field_opened(session.current)
+    def begin(self) -> None:
+        """Show a run that was opened."""
+        assert self.scene is not None
+        if self._mark is None or self._mark.scene is not self.scene:
+            self._let_go_of_layers()
+            self._mark = CellMark(self.scene, self.session.cell_selected.emit)
+            self.scene.cells.events.selected_label.connect(self._on_label_picked)
+            self._vessel, self.other_runs = None, ()
+        if self.session.current is not None:
+            self._on_field_opened(self.session.current)
 
-    def detach(self, scene: Scene) -> None:
-        """Let go of a run."""
-        session = scene.session
-        session.field_opened.disconnect(self._on_field_opened, missing_ok=True)
-        session.figures_changed.disconnect(self._on_figures_changed, missing_ok=True)
-        session.cell_selected.disconnect(self._on_cell_selected, missing_ok=True)
-        scene.cells.events.selected_label.disconnect(self._on_label_picked)
+    def _let_go_of_layers(self) -> None:
         if self._mark is not None:
+            self._mark.scene.cells.events.selected_label.disconnect(self._on_label_picked)
             self._mark.remove()
+            self._mark = None
+
+    def _stop_listening(self) -> None:
+        """Let go of the layers too, as when the dock is taken out of the window."""
+        super()._stop_listening()
+        self._let_go_of_layers()
 
     def _on_field_opened(self, _key: str) -> None:
         self.selected, self._own, self._own_of = 0, None, None
@@ -196,32 +197,32 @@ class MeasureDock(RunDock):
         number, known = self._asked, None
         if self._vessel is not None and self._vessel[0] == asked.stamp:
             known = self._vessel[1]
-        own = partial(tables.open_cells, tables.open_field(session, self._own, self._own_of))
+        stamp, row = tables.masks_stamp(session), session.row(asked.key)
+        field = tables.open_field(session, self._own, self._own_of)
 
-        def job() -> tuple[CellTable, CellTable | None, Answer]:
+        def job() -> tuple[CellTable, CellTable, Answer]:
             vessel = known if known is not None else tables.vessel_cells(asked)
-            measured = own()
-            return vessel, measured, tables.answer(asked, tables.with_open_field(vessel, asked.key, measured))
+            cells = tables.open_cells(field)
+            if cells is None:
+                cells = tables.field_cells(asked, row)
+            return vessel, cells, tables.answer(asked, tables.with_open_field(vessel, asked.key, cells))
 
-        stamp = tables.masks_stamp(session)
-
-        def done(found: tuple[CellTable, CellTable | None, Answer]) -> None:
+        def done(found: tuple[CellTable, CellTable, Answer]) -> None:
             self._vessel = asked.stamp, found[0]
             if number == self._asked and asked.key == session.current:
                 self._own, self._own_of = found[1], stamp
-                self._show(asked.key, found)
+                self._show(found[1], found[2])
 
         session.work.submit(job, done, self._failed, lane=CELLS_LANE)
 
-    def _show(self, key: str, found: tuple[CellTable, CellTable | None, Answer]) -> None:
-        vessel, measured, self.answer = found
-        self.cells = measured if measured is not None else vessel.of(vessel.keys == key)
-        self.view.show_distribution(self.answer.distribution)
+    def _show(self, cells: CellTable, answer: Answer) -> None:
+        self.cells, self.answer = cells, answer
+        self.view.show_distribution(answer.distribution)
         waiting = "" if self.session.is_measured else " The shapes of corrected cells are being measured …"
-        self.words.setText(self.answer.distribution.summary + waiting)
-        self.against.setText(self.answer.against)
+        self.words.setText(answer.distribution.summary + waiting)
+        self.against.setText(answer.against)
         self._is_following = True
-        self.model.show_cells(self.cells)
+        self.model.show_cells(cells)
         self._is_following = False
         self._show_selected()
 

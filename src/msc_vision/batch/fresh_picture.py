@@ -16,7 +16,7 @@ KEY = "annotation"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Proposal:
+class FirstMasks:
     """What a recipe proposes.
 
     Attributes
@@ -63,7 +63,7 @@ def embedded_pixel_size_um(image: Path) -> float | None:
         return opened.info.pixel_size_um
 
 
-def propose_masks(image: Path, pipeline: Pipeline, pixel_size_um: float | None = None) -> Proposal:
+def first_masks(image: Path, pipeline: Pipeline, pixel_size_um: float | None = None) -> FirstMasks:
     """Return what a recipe sees in a picture.
 
     Parameters
@@ -91,7 +91,7 @@ def propose_masks(image: Path, pipeline: Pipeline, pixel_size_um: float | None =
             raise InvalidDataError(score.reason or f"{image}: cannot be read.")
         shape, factor = (score.height_px, score.width_px), score.working_factor or 1
         masks = _read(labels) if labels.exists() else empty_masks((-(-shape[0] // factor), -(-shape[1] // factor)))
-    return Proposal(
+    return FirstMasks(
         image=image.absolute(),
         image_sha256=score.image_sha256 or content_sha256(image),
         masks=masks,
