@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
+    QWidget,
 )
 
 from napari_msc_vision.correcting import FigureRow, brush_words, changes, figure_rows, state_words
@@ -137,7 +138,7 @@ class CorrectDock(FollowingDock):
         table.setMinimumHeight(8 * (table.fontMetrics().lineSpacing() + 8))
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         return table
 
     # --- following the review ----------------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
         texts = (name, row.before, f"● {row.now}" if row.is_changed else row.now)
         for j, text in enumerate(texts):
             item = QTableWidgetItem(text)
+            item.setToolTip(f"{row.about}, {row.name.lower()}: {row.before} → {row.now}")
             if row.is_changed and j == _NOW:
                 item.setForeground(CHANGED)
-                item.setToolTip("Changed by the review")
             table.setItem(i, j, item)
