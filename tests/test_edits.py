@@ -141,6 +141,18 @@ def test_crumbs_stay_with_the_piece_beside_them():
     assert sorted(np.unique(edited.labels)) == [0, 1, 2]
 
 
+def test_a_loop_drawn_on_the_way_leaves_each_piece_in_one_part():
+    """The line bends back into the smaller piece: what it encloses there belongs to the smaller piece."""
+    labels = np.zeros((40, 60), np.int32)
+    labels[5:35, 5:55] = 1
+    loop = [(0, 35), (20, 35), (20, 44), (24, 44), (24, 41), (20, 41), (20, 35), (39, 35)]
+    edited = split_by_stroke(labels, loop)
+    assert edited.numbers == (1, 2)
+    assert len(flooded(edited.labels == 1)) == 1
+    assert len(flooded(edited.labels == 2)) == 1
+    assert (edited.labels[20:25, 41:45] == 2).all()
+
+
 @pytest.mark.parametrize(
     ("stroke", "said"),
     [
@@ -241,6 +253,16 @@ def test_after_any_brush_stroke_cells_lie_within_the_foreground(labels, data):
         np.testing.assert_array_equal(after.cells, before.cells)
     if what == "bare":
         assert not after.cells[brush].any() and not after.foreground[brush].any()
+
+
+def test_where_one_stroke_paints_a_cell_and_bares_the_surface_the_cell_stays():
+    labels = np.zeros((20, 30), np.int32)
+    labels[2:8, 2:8] = 1
+    painted = masks_of(labels).copy()
+    painted.cells[2:8, 2:8], painted.foreground[:] = 2, False
+    after = settled(masks_of(labels), painted)
+    np.testing.assert_array_equal(after.cells == 2, labels == 1)
+    np.testing.assert_array_equal(after.foreground, labels == 1)
 
 
 def test_deleting_a_cell_takes_its_foreground_and_no_other():

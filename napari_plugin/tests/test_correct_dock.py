@@ -24,7 +24,9 @@ def said():
 @pytest.fixture
 def scene(shown_viewer, small_run, said):
     shown_viewer.window._qt_window.resize(1200, 900)
-    return open_run(shown_viewer, small_run, tell=said.append)
+    scene = open_run(shown_viewer, small_run, tell=said.append)
+    scene.session.open(scene.session.keys()[0])
+    return scene
 
 
 @pytest.fixture
@@ -222,7 +224,9 @@ def test_beside_a_window_the_answer_comes_later_and_can_be_cancelled(make_viewer
     scene = open_run(viewer, small_run, QtWork())
     dock = CorrectDock(viewer)
     viewer.window.add_dock_widget(dock, name="Correct", area="right")
-    qtbot.waitUntil(lambda: scene.session.current is not None, timeout=20_000)
+    first = scene.session.keys()[0]
+    scene.session.open(first)
+    qtbot.waitUntil(lambda: scene.session.current == first, timeout=20_000)
     panel = dock.proposal
     panel.propose.click()
     assert panel.view.is_waiting

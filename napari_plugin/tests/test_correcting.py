@@ -73,6 +73,14 @@ def test_an_edit_shows_in_the_field_its_layer_and_its_vessel(small_run):
     assert session.reviewer.name in said[0]
 
 
+def test_a_field_without_figures_says_why_and_what_to_do(small_run):
+    session = open_session(small_run)
+    fields = session.run.original.fields
+    session.open(next(key for key, field in fields.items() if field.score.status == "rejected"))
+    assert "out of focus" in state_words(session)
+    assert "Propose masks below" in state_words(session)
+
+
 def test_differences_are_listed_and_their_absence_is_said():
     assert differences(score_rows(SCORED, SCORED)) == "No figure differs."
     assert differences(score_rows(SCORED, replace(SCORED, n_objects=41))) == "Cells: 40 → 41"

@@ -166,6 +166,8 @@ def state_words(session: ReviewSession) -> str:
     """Return whether every figure is of what is on the screen."""
     if session.current is None:
         return "Open a field in the navigator."
+    if session.score is not None and session.score.status != "scored":
+        return f"No figures: {session.score.reason} Propose masks below, or paint them, and it is measured."
     if session.is_measured:
         return "All figures are of the masks on the screen."
     return "Being measured again; shapes and signs are of before …"

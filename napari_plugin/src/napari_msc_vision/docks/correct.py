@@ -12,10 +12,12 @@ from qtpy.QtWidgets import (
     QLabel,
     QListWidget,
     QPushButton,
+    QScrollArea,
     QSlider,
     QTableWidget,
     QTableWidgetItem,
     QTabWidget,
+    QWidget,
 )
 
 from napari_msc_vision.correcting import FigureRow, brush_words, changes, figure_rows, state_words
@@ -63,8 +65,14 @@ class CorrectDock(FollowingDock):
     # --- the look ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        body, area = QWidget(), QScrollArea()
+        area.setWidget(body)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QScrollArea.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.face.setMinimumWidth(_WIDTH_PX)
-        layout = column(self.face)
+        column(self.face, 0).addWidget(area)
+        layout = column(body)
         layout.addLayout(self._tool_grid())
         self.help.setWordWrap(True)
         self.help.setMinimumHeight(2 * self.help.fontMetrics().lineSpacing() + 4)
@@ -130,7 +138,7 @@ class CorrectDock(FollowingDock):
         table.setMinimumHeight(8 * (table.fontMetrics().lineSpacing() + 8))
         header = table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setStretchLastSection(True)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         return table
 
     # --- following the review ----------------------------------------------------------------------------------------
@@ -247,7 +255,7 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
         texts = (name, row.before, f"● {row.now}" if row.is_changed else row.now)
         for j, text in enumerate(texts):
             item = QTableWidgetItem(text)
+            item.setToolTip(f"{row.about}, {row.name.lower()}: {row.before} → {row.now}")
             if row.is_changed and j == _NOW:
                 item.setForeground(CHANGED)
-                item.setToolTip("Changed by the review")
             table.setItem(i, j, item)
