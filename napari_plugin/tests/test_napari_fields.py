@@ -139,6 +139,9 @@ def test_moved_images_are_known_by_their_content(tmp_path, image_files):
     check_images([score], tmp_path)
     with pytest.raises(InvalidDataError, match=r"does not hold a\.tif: choose the folder that does"):
         check_images([score], tmp_path / "elsewhere")
+    whole = FieldScore("a", str(image_files["a"]), "scored", image_sha256="0")
+    with pytest.raises(InvalidDataError, match="names whole paths: put the images back to"):
+        check_images([whole], tmp_path)
     image_files["b"].replace(image_files["a"])
     with pytest.raises(InvalidDataError, match="is not the picture that the run was made from"):
         check_images([score], tmp_path)

@@ -1,4 +1,4 @@
-"""A reviewer at the site's service: a real `msc-vision serve` on SQLite, a real run, log-in, decision, review, signature."""
+"""A reviewer at the site's service: a real `msc-vision serve` on SQLite, a real run, from log-in to signature."""
 
 import os
 import shutil
@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-from run_cases import scored_sample
 
 from msc_vision.decision import check_record
 from msc_vision.decision.judgement import Review
@@ -53,11 +52,11 @@ def command(*arguments, typed="", database):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(tmp_path_factory, finished_run):
     """A site: its folder of runs, its rule set, two people, and the address of its service."""
     folder = tmp_path_factory.mktemp("site")
-    scored_sample("t-75", folder / "runs" / "t-75.run")
-    shutil.copytree(folder / "runs" / "t-75.run", folder / "elsewhere" / "t-75.run")
+    shutil.copytree(finished_run, folder / "runs" / "small.run")
+    shutil.copytree(finished_run, folder / "elsewhere" / "small.run")
     (folder / "rules").mkdir()
     (folder / "rules" / "site-window.yaml").write_text(rule_set_yaml(RuleSet.model_validate(RULES)), encoding="utf-8")
     database = f"sqlite:///{folder / 'store.db'}"
@@ -68,7 +67,17 @@ def site(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ("serve", "--database", database, "--root", folder / "runs", "--rules", folder / "rules", "--port", port)
+    arguments = (
+        "serve",
+        "--database",
+        database,
+        "--root",
+        folder / "runs",
+        "--rules",
+        folder / "rules",
+        "--port",
+        port,
+    )
     server = subprocess.Popen([sys.executable, "-m", "msc_vision.cli", *map(str, arguments)], stderr=subprocess.DEVNULL)
     try:
         wait_for(port, server)
@@ -91,7 +100,7 @@ def wait_for(port, server):
 @pytest.fixture(scope="module")
 def maria(site):
     folder, url = site
-    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "runs" / "t-75.run")
+    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "runs" / "small.run")
     yield link
     link.log_out()
 
@@ -100,25 +109,27 @@ def test_a_person_decides_holds_and_signs_at_the_service(site, maria):
     folder, _ = site
     assert maria.account.words.startswith("Maria Person (maria, approver) at http://127.0.0.1")
     assert maria.account.reviewer.identified_by == "service log-in"
-    assert Path(maria.know_run()) == folder / "runs" / "t-75.run"
+    assert Path(maria.know_run()) == folder / "runs" / "small.run"
     assert ("site-window@1", "Window of the site (approved)") in maria.rule_sets()
-    first = maria.decide("T75-B", "site-window@1")
-    assert (first["verdict"], check_record(first)) == ("NO_GO", ())
-    held = maria.review(first["decision_id"], Review("nobody", "2026-11-22T08:00:00Z", "hold", "looked-again", "See me."))
+    first = maria.decide("SMALL", "site-window@1")
+    assert (first["verdict"], check_record(first)) == ("CANNOT_ASSESS", ())
+    held = maria.review(
+        first["decision_id"], Review("nobody", "2026-11-22T08:00:00Z", "hold", "looked-again", "See me.")
+    )
     assert (held["review"]["reviewer"], held["supersedes"]) == ("maria", first["decision_id"])
-    again = maria.decide("T75-B", "site-window@1")
+    again = maria.decide("SMALL", "site-window@1")
     assert again["supersedes"] == held["decision_id"]
     signed = maria.sign(again, PASSWORD, "approval")
     assert (signed["printed_name"], signed["record_sha256"]) == ("Maria Person", again["record_sha256"])
     assert [one["meaning"] for one in maria.signatures(again["decision_id"])] == ["approval"]
-    listed = [one["decision_id"] for one in maria.records("T75-B")]
+    listed = [one["decision_id"] for one in maria.records("SMALL")]
     assert listed == [again["decision_id"], held["decision_id"], first["decision_id"]]
     with pytest.raises(ServiceRefusedError, match=r"was superseded by .*; sign that one"):
         maria.sign(first, PASSWORD, "approval")
 
 
 def test_a_signature_takes_the_password_again(maria):
-    record = maria.decide("T75-B", "site-window@1")
+    record = maria.decide("SMALL", "site-window@1")
     with pytest.raises(ServiceRefusedError, match="Check name and password"):
         maria.sign(record, "something else entirely", "approval")
     assert maria.signatures(record["decision_id"]) == ()
@@ -127,20 +138,20 @@ def test_a_signature_takes_the_password_again(maria):
 def test_a_wrong_password_lets_nobody_in(site):
     folder, url = site
     with pytest.raises(ServiceRefusedError, match=r"The service refused: .* Check name and password"):
-        ServiceLink.log_in(url, "victor", "not the pass phrase", folder / "runs" / "t-75.run")
+        ServiceLink.log_in(url, "victor", "not the pass phrase", folder / "runs" / "small.run")
 
 
 def test_who_may_only_read_is_told_what_it_takes(site):
     folder, url = site
-    victor = ServiceLink.log_in(url, "victor", PASSWORD, folder / "runs" / "t-75.run")
+    victor = ServiceLink.log_in(url, "victor", PASSWORD, folder / "runs" / "small.run")
     with pytest.raises(ServiceRefusedError, match="Ask an admin of the service for the role"):
-        victor.decide("T75-B", "site-window@1")
+        victor.decide("SMALL", "site-window@1")
     victor.log_out()
 
 
 def test_a_run_that_the_service_cannot_see_is_named(site):
     folder, url = site
-    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "elsewhere" / "t-75.run")
+    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "elsewhere" / "small.run")
     with pytest.raises(ServiceRefusedError, match="cannot see the folder of this run"):
         link.know_run()
     link.log_out()
@@ -148,10 +159,10 @@ def test_a_run_that_the_service_cannot_see_is_named(site):
 
 def test_a_session_that_ended_asks_to_log_in_again(site):
     folder, url = site
-    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "runs" / "t-75.run")
+    link = ServiceLink.log_in(url, "maria", PASSWORD, folder / "runs" / "small.run")
     kept = link._client._http.headers["Authorization"]
     link.log_out()
-    again = ServiceLink.log_in(url, "victor", PASSWORD, folder / "runs" / "t-75.run")
+    again = ServiceLink.log_in(url, "victor", PASSWORD, folder / "runs" / "small.run")
     again._client._http.headers["Authorization"] = kept
     with pytest.raises(ServiceRefusedError, match="log in again"):
         again.rule_sets()

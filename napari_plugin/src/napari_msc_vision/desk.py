@@ -68,13 +68,14 @@ class Desk(Protocol):
     changed : Signal
         Emitted when records or signatures have changed.
     signs_with_password : bool
-    who : str
-        Who decides and signs here, and how that is known; a sentence.
     """
 
     changed: Any
     signs_with_password: bool
-    who: str
+
+    @property
+    def who(self) -> str:
+        """Who decides and signs here, and how that is known; a sentence."""
 
     def list_rules(self, done: Callable[[Sequence[tuple[str, str]]], object]) -> None:
         """Hand out the rule sets: name and title."""

@@ -81,11 +81,6 @@ def load_picture(path: Path, plane: PlaneChoice) -> Picture:
     return Picture((*fine, *coarse), contrast_limits(coarse[-1]), info, sum(level.nbytes for level in coarse))
 
 
-def moved(path: str, folder: Path) -> Path:
-    """Return where an image of a manifest lies whose images were moved to another folder."""
-    return folder / (Path(path).name if Path(path).is_absolute() else path)
-
-
 def check_images(scores: Sequence[FieldScore], folder: Path) -> None:
     """Check that the images of some fields lie in a folder, by their sha256.
 
@@ -95,7 +90,9 @@ def check_images(scores: Sequence[FieldScore], folder: Path) -> None:
         If one does not, or is another picture.
     """
     for score in scores:
-        path = moved(score.path, folder)
+        path = folder / score.path
+        if Path(score.path).is_absolute():
+            raise InvalidDataError(f"The manifest of this run names whole paths: put the images back to {path.parent}.")
         if not path.exists():
             raise InvalidDataError(f"{folder} does not hold {path.relative_to(folder)}: choose the folder that does.")
         if content_sha256(path) != score.image_sha256:

@@ -1,4 +1,4 @@
-"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and how far the review is. No Qt here."""
+"""The layers of a vessel as rungs of a ladder: figure, interval, state, outcome, and fields looked at. No Qt here."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -39,6 +39,11 @@ CHANGED_POINTS = 0.05
 """A figure that moved by less reads the same."""
 
 
+def state_word(state: str, n_fields: int) -> str:
+    """Return the word for a layer's state; one that was never imaged has not failed."""
+    return "not imaged" if state == "missing" and n_fields == 0 else STATE_WORDS[state]
+
+
 @dataclass(frozen=True, slots=True)
 class Rung:
     """One layer.
@@ -71,7 +76,7 @@ class Rung:
     @property
     def state_word(self) -> str:
         """The state in a word or two."""
-        return STATE_WORDS[self.state]
+        return state_word(self.state, self.n_fields)
 
     @property
     def outcome_word(self) -> str:
@@ -194,15 +199,17 @@ def _rung(
         outcome=outcome,
         n_fields=len(keys),
         n_looked=sum(state.of(key).is_looked_at for key in keys),
-        how=_how(layer, was if has_moved else None, outcome),
+        how=_how(layer, len(keys), was if has_moved else None, outcome),
     )
 
 
-def _how(layer: LayerEstimate, was: float | None, outcome: Sign | None) -> str:
-    said = [f"Layer {layer.layer}: {STATE_WORDS[layer.state]}."]
+def _how(layer: LayerEstimate, n_fields: int, was: float | None, outcome: Sign | None) -> str:
+    said = [f"Layer {layer.layer}: {state_word(layer.state, n_fields)}."]
     if layer.confluency_percent is not None:
-        between = "" if layer.confluency_interval is None else " (95 %: {:.0f} to {:.0f} %)".format(
-            *layer.confluency_interval
+        between = (
+            ""
+            if layer.confluency_interval is None
+            else " (95 %: {:.0f} to {:.0f} %)".format(*layer.confluency_interval)
         )
         said.append(f"{layer.confluency_percent:.1f} % confluent{between}.")
     if was is not None:

@@ -16,7 +16,7 @@ BLUE: Final[Colour] = (0, 114, 178)
 VERMILLION: Final[Colour] = (213, 94, 0)
 PURPLE: Final[Colour] = (204, 121, 167)
 GREY: Final[Colour] = (150, 155, 165)
-"""Colours that stay apart with every common colour-vision deficiency (Okabe and Ito), and a grey for what is not yet."""
+"""Colours that stay apart with every common colour-vision deficiency (Okabe and Ito), and a grey for what is open."""
 
 Line = Literal["solid", "dashed", "dotted", "thin"]
 
@@ -57,11 +57,21 @@ def field_mark(review: FieldReview) -> Mark:
     return DISPUTED if review.is_disputed else STANDINGS[review.standing]
 
 
-def figure_words(field: ScoredField) -> str:
-    """Return the confluency of a field, or the word for why there is none."""
+def figure_words(field: ScoredField, original: ScoredField | None = None) -> str:
+    """Return the confluency of a field, or the words for why there is none.
+
+    Parameters
+    ----------
+    field : ScoredField
+        After the review.
+    original : ScoredField, optional
+        As the run found it: tells what a person left out from what could not be judged.
+    """
     score = field.score
     if score.status == "scored" and score.confluency_percent is not None:
         return f"{score.confluency_percent:.0f} %"
+    if original is not None and original.score.status == "scored":
+        return f"left out, was {figure_words(original)}"
     return {"rejected": "not judgeable", "failed": "failed"}.get(score.status, "no figure")
 
 

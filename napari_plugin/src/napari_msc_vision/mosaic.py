@@ -19,6 +19,7 @@ from msc_vision.statistics.rollup import ScoredField
 from napari_msc_vision.marks import Colour, Mark, field_mark, field_name, figure_words
 
 RGB = NDArray[np.uint8]
+Originals = Mapping[str, ScoredField]
 
 TILE_PX = 256
 GAP_PX = 24
@@ -78,7 +79,9 @@ class Mosaic:
         return next((t for t in self.tiles if t.y <= y < t.y + TILE_PX and t.x <= x < t.x + TILE_PX), None)
 
 
-def plan_mosaic(fields: Sequence[ScoredField], state: ReviewState, aspect: float = 1.0) -> Mosaic:
+def plan_mosaic(
+    fields: Sequence[ScoredField], state: ReviewState, aspect: float = 1.0, original: Originals | None = None
+) -> Mosaic:
     """Return where each field of one layer stands.
 
     Fields are much smaller than their layer: they are drawn larger than they are, around their stage positions.
@@ -90,6 +93,8 @@ def plan_mosaic(fields: Sequence[ScoredField], state: ReviewState, aspect: float
     state : ReviewState
     aspect : float
         Height over width of the whole picture; the fields stand in its middle.
+    original : mapping of str to ScoredField, optional
+        As the run found them, by key.
     """
     if not fields:
         shape = _framed((TILE_PX, TILE_PX), aspect)
@@ -101,7 +106,10 @@ def plan_mosaic(fields: Sequence[ScoredField], state: ReviewState, aspect: float
     height, width = (int(n) + TILE_PX + GAP_PX for n in at.max(axis=0))
     shape = _framed((height, width), aspect)
     at += (np.array(shape) - (height, width)) // 2
-    tiles = tuple(_tile(one, state, int(y), int(x)) for one, (y, x) in zip(fields, at, strict=True))
+    tiles = tuple(
+        _tile(one, (original or {}).get(one.score.key), state, int(y), int(x))
+        for one, (y, x) in zip(fields, at, strict=True)
+    )
     return Mosaic(tiles, shape, note)
 
 
@@ -111,10 +119,13 @@ def _framed(shape: tuple[int, int], aspect: float) -> tuple[int, int]:
     return max(height, round(width * aspect)), max(width, round(height / aspect))
 
 
-def _tile(field: ScoredField, state: ReviewState, y: int, x: int) -> Tile:
+def _tile(field: ScoredField, original: ScoredField | None, state: ReviewState, y: int, x: int) -> Tile:
     score = field.score
-    reason = None if score.status == "scored" else " ".join((score.reason or "no reason was recorded").split())
-    caption = f"{field_name(field)}   {figure_words(field)}"
+    is_left_out = original is not None and original.score.status == "scored"
+    reason = None
+    if score.status != "scored" and not is_left_out:
+        reason = " ".join((score.reason or "no reason was recorded").split())
+    caption = f"{field_name(field)}   {figure_words(field, original)}"
     return Tile(score.key, y, x, caption, field_mark(state.of(score.key)), reason)
 
 
@@ -128,7 +139,10 @@ def _stage_corners(fields: Sequence[ScoredField]) -> tuple[NDArray[np.int_] | No
     nearest_um = _nearest_um(places_um)
     across_um = float(np.ptp(places_um, axis=0).max())
     if nearest_um <= 0 or across_um / nearest_um > MOST_TILES_ACROSS:
-        return None, "The fields lie too unevenly to be drawn in place: they stand in a grid, in the order of the manifest."
+        return (
+            None,
+            "The fields lie too unevenly to be drawn in place: they stand in a grid, in the order of the manifest.",
+        )
     corners = np.rint(places_um / nearest_um * (TILE_PX + GAP_PX)).astype(int)
     return corners, f"Fields stand where the stage stood, drawn {_enlarged_words(fields, nearest_um)}."
 

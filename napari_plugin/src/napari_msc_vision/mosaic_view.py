@@ -59,8 +59,8 @@ class MosaicView:
         """Show the fields of a layer: places and figures at once, pictures as they are read."""
         self._stop_reading()
         session = self._scene.session
-        fields = [session.figures.fields[key] for key in session.keys(vessel_id, layer)]
-        self.mosaic, self.place = plan_mosaic(fields, session.run.state, self._aspect()), (vessel_id, layer)
+        self.place = vessel_id, layer
+        self.mosaic = self._plan(vessel_id, layer)
         self._put(empty_picture(self.mosaic))
         for tile in self.mosaic.tiles:
             self._fill(tile)
@@ -69,9 +69,7 @@ class MosaicView:
     def redraw(self) -> None:
         """Draw what was said meanwhile; thumbnails are at hand."""
         if self.place is not None:
-            session = self._scene.session
-            fields = [session.figures.fields[key] for key in session.keys(*self.place)]
-            self.mosaic = plan_mosaic(fields, session.run.state, self._aspect())
+            self.mosaic = self._plan(*self.place)
             for tile in self.mosaic.tiles:
                 if tile.key in self._kept:
                     self._show_tile(tile, self._kept[tile.key])
@@ -109,6 +107,11 @@ class MosaicView:
         overlay_of(viewer, "scale_bar").visible = False  # fields are drawn larger than they are
         viewer.layers.selection.active = self._layer
         viewer.reset_view()
+
+    def _plan(self, vessel_id: str, layer: int) -> Mosaic:
+        session = self._scene.session
+        fields = [session.figures.fields[key] for key in session.keys(vessel_id, layer)]
+        return plan_mosaic(fields, session.run.state, self._aspect(), session.run.original.fields)
 
     def _aspect(self) -> float:
         low, high = self._scene.image.extent.world

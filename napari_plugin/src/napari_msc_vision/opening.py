@@ -4,6 +4,7 @@ What goes wrong is told in the viewer. A review ends with its window: what was c
 """
 
 import logging
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PLUGIN = "napari-msc-vision"
 DOCKS = ("Navigator", "Correct", "Decide", "Measure")
+_HEIGHTS_PX = (480, 520)
+"""Of the navigator and of the tabs below it, where there is room."""
 _LANE = "opening"
 _PROGRESS_EVERY_MS = 200
 _TELL = {"info": show_info, "warning": show_warning, "error": show_error}
@@ -146,24 +149,26 @@ def _add_docks(viewer: Any) -> None:
     found = []
     for name in DOCKS:
         dock, _ = window.add_plugin_dock_widget(PLUGIN, name)
+        dock.setWindowTitle(name)  # with the name of the plugin, tabs are too narrow for their words
         found.append(dock)
     main = window._qt_window
     for one, other in pairwise(found[1:]):
         main.tabifyDockWidget(one, other)
     found[1].raise_()
+    main.resizeDocks(found[:2], list(_HEIGHTS_PX), Qt.Orientation.Vertical)
 
 
 class _Ending(QObject):
-    """Ends the review of a viewer when its window was closed, or the program ends."""
+    """Ends the review of a viewer when its window was closed, or the program ends; outlives the window for that."""
 
     def __init__(self, viewer: Any) -> None:
-        window = viewer.window._qt_window
-        super().__init__(window)
-        self._viewer, self._window = viewer, window
-        window.installEventFilter(self)
         application = QApplication.instance()
+        super().__init__(application)
+        window = viewer.window._qt_window
+        self._viewer, self._window = weakref.ref(viewer), weakref.ref(window)
+        window.installEventFilter(self)
         if application is not None:
-            application.aboutToQuit.connect(self._end, Qt.ConnectionType.UniqueConnection)
+            application.aboutToQuit.connect(self._end)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802  (Qt's name)
         """Look again after the window was asked to close: somebody may have said no."""
@@ -172,8 +177,16 @@ class _Ending(QObject):
         return super().eventFilter(watched, event)
 
     def _end_if_closed(self) -> None:
-        if not self._window.isVisible():
+        try:
+            window = self._window()
+            is_open = window is not None and window.isVisible()
+        except RuntimeError:  # Qt has deleted it already
+            is_open = False
+        if not is_open:
             self._end()
 
     def _end(self) -> None:
-        registry.close_run(self._viewer)
+        viewer = self._viewer()
+        if viewer is not None:
+            registry.close_run(viewer)
+        self.deleteLater()

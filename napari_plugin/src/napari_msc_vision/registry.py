@@ -8,6 +8,7 @@ from typing import Any
 from psygnal import Signal
 
 from msc_vision.batch.reviewed import ReviewedRun
+from msc_vision.batch.worth_a_look import worth_a_look
 from napari_msc_vision.scene import Scene
 from napari_msc_vision.session import Message, ReviewSession, local_reviewer
 from napari_msc_vision.work import DirectWork, Work
@@ -57,7 +58,7 @@ def scene_of(viewer: Any) -> Scene | None:
 def show_run(
     viewer: Any, run: ReviewedRun, work: Work | None = None, tell: Callable[[Message], object] = lambda _: None
 ) -> Scene:
-    """Show a run that was read already, and open its first field.
+    """Show a run that was read already, and open the field that is most worth a look.
 
     Parameters
     ----------
@@ -78,9 +79,9 @@ def show_run(
     _REGISTRY.keep(viewer, scene)
     for problem in run.problems:
         session.said.emit(Message("warning", problem))
-    keys = session.keys()
-    if keys:
-        session.open(keys[0])
+    ordered = worth_a_look(run.original, run.state, {})
+    if ordered:
+        session.open(ordered[0].key)
     return scene
 
 

@@ -20,7 +20,7 @@ from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.masks import FieldMasks
 from napari_msc_vision import convert
 from napari_msc_vision.convert import Finding, Placement
-from napari_msc_vision.fields import Picture, Pictures, check_images, directions, moved
+from napari_msc_vision.fields import Picture, Pictures, check_images, directions
 from napari_msc_vision.session import Message, ReviewSession
 from napari_msc_vision.work import Task
 
@@ -64,7 +64,6 @@ class Scene:
         self.pictures = Pictures(session.work, self.locate) if pictures is None else pictures
         self.key: str | None = None
         self.placement = Placement((1, 1))
-        self._images_folder: Path | None = None
         self._picture: Picture | None = None
         self._loading: Task | None = None
         self._is_reading = False
@@ -125,17 +124,18 @@ class Scene:
     def locate(self, key: str) -> tuple[Path, PlaneChoice]:
         """Return where the picture of a field lies, and which plane of the file it is."""
         task = self.session.run.task(key)
-        return task.source if self._images_folder is None else moved(task.row.path, self._images_folder), task.plane
+        return task.source, task.plane
 
     def move_images(self, folder: Path) -> None:
-        """Look for the images in another folder from now on, if those of the run lie there."""
-        fields = self.session.run.original.fields
+        """Look for the images in another folder while this run is open, if those of the run lie there."""
+        run = self.session.run
+        fields = run.original.fields
         wanted = [one.score for one in fields.values() if one.score.image_sha256 is not None]
         if self.key is not None and fields[self.key].score.image_sha256 is not None:
             wanted.insert(0, fields[self.key].score)
 
         def take(_: None) -> None:
-            self._images_folder = folder
+            run.record = {**run.record, "images_folder": str(folder)}
             self.pictures.clear()
             if self.key is not None:
                 self._on_field_opened(self.key)
@@ -240,6 +240,7 @@ class Scene:
     # --- filling the layers ------------------------------------------------------------------------------------------
 
     def _show(self, masks: FieldMasks, placement: Placement) -> None:
+        self._put_back()
         has_moved = placement != self.placement
         changed = [
             (self._labels(name), data)
@@ -352,11 +353,21 @@ class Scene:
         layers: tuple[Layer, ...] = (self.image, self.foreground, self.not_judgeable, self.cells)
         layers += (self.aggregates, self.orientation, self.findings)
         self._layers = {layer.name: layer for layer in layers}
-        for layer in layers:
-            self.viewer.add_layer(layer)
+        self._put_back()
         self.orientation.events.visible.connect(lambda _: self._direct())
         self.viewer.layers.selection.active = self.cells
         overlay_of(self.viewer, "scale_bar").visible = True
+
+    def _put_back(self) -> None:
+        """Add the layers that are not in the viewer: all at first, later one that somebody threw away."""
+        shown = self.viewer.layers
+        at = 0 if any(layer in shown for layer in self._layers.values()) else len(shown)
+        for layer in self._layers.values():
+            if layer in shown:
+                at = shown.index(layer)
+            else:
+                shown.insert(at, layer)
+            at += 1
 
 
 def overlay_of(viewer: ViewerModel, name: str) -> Any:

@@ -47,8 +47,9 @@ class Account:
 
 
 class ServiceLink:
-    """A person's session at a service, for one run folder. Every method waits for an answer: call it off the main thread.
+    """A person's session at a service, for one run folder.
 
+    Every method waits for an answer: call it off the main thread.
     All of them raise `ServiceRefusedError` with the words of the service, or `OutputError` if it cannot be reached.
 
     Attributes
@@ -127,9 +128,7 @@ class ServiceLink:
 
         The service names the reviewer itself: it is whoever is logged in.
         """
-        settles = [
-            {"criterion": one.criterion, "layer": one.layer, "outcome": one.outcome} for one in review.settles
-        ]
+        settles = [{"criterion": one.criterion, "layer": one.layer, "outcome": one.outcome} for one in review.settles]
         with _in_words():
             return self._client.review(
                 decision_id, review.action, review.reason_code, review.reason or review.reason_code, settles=settles

@@ -143,8 +143,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "not judgeable",
         "Not judgeable",
-        "U",
-        KeyCode.KeyU,
+        "X",
+        KeyCode.KeyX,
         "Cannot be judged: scratch, meniscus, wall, dirt. It counts neither as covered nor as bare.",
         "brush",
         NOT_JUDGEABLE,
@@ -153,21 +153,21 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         "judgeable again",
         "Judgeable again",
-        "Shift+U",
-        KeyMod.Shift | KeyCode.KeyU,
+        "Shift+X",
+        KeyMod.Shift | KeyCode.KeyX,
         "Can be judged after all.",
         "brush",
         NOT_JUDGEABLE,
         "erase",
     ),
     Tool(
-        "aggregate", "Aggregate", "G", KeyCode.KeyG, "Draw around a cluster of several layers.", "outline", AGGREGATES
+        "aggregate", "Aggregate", "L", KeyCode.KeyL, "Draw around a cluster of several layers.", "outline", AGGREGATES
     ),
     Tool(
         "delete aggregate",
         "Delete aggregate",
-        "Shift+G",
-        KeyMod.Shift | KeyCode.KeyG,
+        "Shift+L",
+        KeyMod.Shift | KeyCode.KeyL,
         "Click on what is no aggregate.",
         "click",
         AGGREGATES,
@@ -216,6 +216,7 @@ class Strokes:
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.session = scene, scene.session
+        self._viewer = weakref.ref(scene.viewer)
         self.tool: Tool | None = None
         self._line: Vectors | None = None
         self._is_setting = False
@@ -282,8 +283,10 @@ class Strokes:
 
     def close(self) -> None:
         """Let go of the viewer: its keys and its mouse are napari's again."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
         self.take(None)
-        viewer = self.scene.viewer
         if self._drag in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._drag)
         viewer.layers.selection.events.active.disconnect(self._on_active)
@@ -304,7 +307,8 @@ class Strokes:
         _write(layer, event.value)
         painted = self.scene.masks(layer.name)
         after = settled(before, painted)
-        tool = _painting(layer)
+        in_hand = self.tool is not None and self.tool.gesture == "brush" and self.tool.layer == layer.name
+        tool = self.tool.name if in_hand and self.tool is not None else _painting(layer)
         if after is painted:
             self.session.commit(after, tool)
         else:
@@ -358,8 +362,7 @@ class Strokes:
         elif tool.name == "delete cell":
             self._apply(tool.name, lambda masks: edits.delete_cell(masks, edits.label_at(masks.cells, points[0])))
         elif tool.name == "delete aggregate":
-            number = lambda masks: edits.label_at(masks.aggregates, points[0])  # noqa: E731
-            self._apply(tool.name, lambda masks: edits.delete_aggregate(masks, number(masks)))
+            self._apply(tool.name, lambda masks: _without_aggregate(masks, points[0]))
 
     def _apply(self, tool: str, edit: Edit) -> None:
         """Let the library make an edit off the main thread; if something came between, it is made anew."""
@@ -440,7 +443,7 @@ class Strokes:
     # --- what napari's own controls say ------------------------------------------------------------------------------
 
     def _on_mode(self, event: Any) -> None:
-        """A mode was chosen in napari's own controls: no tool of ours is in the hand then."""
+        """Put the tool away when a mode was chosen in napari's own controls."""
         if not self._is_setting and self.tool is not None and str(event.source.mode) != self.tool.mode:
             self.tool = None
             self.tool_changed.emit(None)
@@ -493,6 +496,17 @@ def strokes_of(scene: Scene) -> Strokes:
     return found
 
 
+def hand_back(scene: Scene) -> None:
+    """Let go of the tools of a scene, as when its dock is closed or another run is opened."""
+    found = _HANDS.pop(scene, None)
+    if found is not None:
+        found.close()
+
+
+def _without_aggregate(masks: FieldMasks, at: tuple[float, float]) -> FieldMasks:
+    return edits.delete_aggregate(masks, edits.label_at(masks.aggregates, at))
+
+
 def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:
     def pressed(_target: Any) -> None:
         deed()
@@ -503,7 +517,7 @@ def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:
 def _write(layer: Labels, atoms: Sequence[Any]) -> None:
     """Put what was painted into the layer: napari tells of what its bucket fills just before it is there."""
     for atom in atoms:
-        if isinstance(atom, tuple):
+        if not hasattr(atom, "slice_key"):
             indices, _, values = atom
             layer.data[indices] = values
             continue

@@ -1,4 +1,4 @@
-"""A decision record as the dock shows it: the verdict, why, what would change it, and what it was before. No Qt here."""
+"""A decision record as the dock shows it: the verdict, why, what would change it, what was before. No Qt here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -134,8 +134,8 @@ def _kind(event: ReviewEvent) -> str:
 
 def finding_place(event: ReviewEvent) -> str:
     """Return the place that a finding is about, as in ``contamination_places``."""
-    after = event.after or {}
-    return str(after.get("place") or WHOLE_FIELD)
+    said = event.before if event.action == "finding-dismissed" else event.after
+    return str((said or {}).get("place") or WHOLE_FIELD)
 
 
 # --- measured figures ------------------------------------------------------------------------------------------------

@@ -63,7 +63,8 @@ def verify_run(path: Path, catalogue: Catalogue | None = None) -> tuple[Complain
     Checked: the schemas of the JSON files and the columns of the tables; the hash of every result; labels by their
     content, and that they mark cells only where the field was judged; files that are missing or belong to no field;
     counts, states and figures that contradict each other; whether the raw images, where they can be reached, are those
-    that were scored; what people said of it, with every correction that it speaks of; and decision records, each replayed. Images that cannot be reached are warnings.
+    that were scored; what people said of it, with every correction that it speaks of; and decision records, each of
+    which is replayed. Images that cannot be reached are warnings.
 
     Parameters
     ----------

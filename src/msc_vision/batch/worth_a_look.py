@@ -12,6 +12,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from scipy.special import stdtr
 
 from msc_vision.batch.reviewed import RunFigures
+from msc_vision.morphology.drift import Drift
+from msc_vision.records import FieldScore
+from msc_vision.review.events import ReviewEvent
 from msc_vision.review.reasons import reason_words
 from msc_vision.review.state import FieldReview, ReviewState
 from msc_vision.statistics.arithmetic import counted
@@ -119,11 +122,27 @@ def _claim(
     unlike: Mapping[str, tuple[float, str]],
 ) -> _Claim:
     """Return the first reason that holds."""
-    score, key = field.score, field.score.key
+    said = _said_claim(review) or _found_claim(field.score)
+    if said is not None:
+        return said
+    place = field.row.vessel_id, field.row.layer
+    if place in driving:
+        return _Claim("drives the verdict", *driving[place])
+    if field.score.key in unlike:
+        return _Claim("unusual", *unlike[field.score.key])
+    return _drift_claim(figures.characters.fields.get(field.score.key)) or _Claim(
+        "sample", 0, f"Nothing speaks against it: a sample of layer {field.row.layer}."
+    )
+
+
+def _said_claim(review: FieldReview) -> _Claim | None:
     if review.is_disputed:
         return _Claim("disputed", 0, _disputed_words(review))
-    if review.decided_by is not None:
-        return _Claim("judged", 0, _judged_words(review))
+    return None if review.decided_by is None else _Claim("judged", 0, _judged_words(review.decided_by))
+
+
+def _found_claim(score: FieldScore) -> _Claim | None:
+    """Return what the run itself found that a person has to look at."""
     if score.status == "failed":
         return _Claim("failed", 0, f"Failed: {_reason(score.reason)}")
     if score.status == "rejected":
@@ -132,16 +151,15 @@ def _claim(
         return _Claim("suspect", 0, score.contamination_note or "A visual sign of contamination.")
     flags = [flag for flag in DOUBTS if flag in score.flags]
     if flags:
-        return _Claim("doubtful", list(DOUBTS).index(flags[0]), f"{_sentence('; '.join(DOUBTS[one] for one in flags))}")
-    if (field.row.vessel_id, field.row.layer) in driving:
-        return _Claim("drives the verdict", *driving[field.row.vessel_id, field.row.layer])
-    if key in unlike:
-        return _Claim("unusual", *unlike[key])
-    drift = figures.characters.fields.get(key)
-    if drift is not None and drift.is_alarm:
-        said = ", ".join(driver.words for driver in drift.drivers)
-        return _Claim("unusual", drift.probability or 0.0, _sentence(f"cells unlike the baseline{said and f': {said}'}"))
-    return _Claim("sample", 0, f"Nothing speaks against it: a sample of layer {field.row.layer}.")
+        return _Claim("doubtful", list(DOUBTS).index(flags[0]), _sentence("; ".join(DOUBTS[one] for one in flags)))
+    return None
+
+
+def _drift_claim(drift: Drift | None) -> _Claim | None:
+    if drift is None or not drift.is_alarm:
+        return None
+    said = ", ".join(driver.words for driver in drift.drivers)
+    return _Claim("unusual", drift.probability or 0.0, _sentence(f"cells unlike the baseline{said and f': {said}'}"))
 
 
 def _reason(text: str | None) -> str:
@@ -161,10 +179,7 @@ def _disputed_words(review: FieldReview) -> str:
     return f"People disagree: {said}. Look together, then judge it again."
 
 
-def _judged_words(review: FieldReview) -> str:
-    said = review.decided_by
-    if said is None:
-        return ""
+def _judged_words(said: ReviewEvent) -> str:
     why = said.reason or reason_words(said.reason_code)
     return f"{said.reviewer.name} {_SAID[said.action]}{f': {why}' if why else ''}".removesuffix(".") + "."
 

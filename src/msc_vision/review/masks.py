@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -187,7 +188,7 @@ def parse_patch(content: bytes, region: Region, kinds: tuple[Kind, ...]) -> Mask
     except (OSError, ValueError, KeyError, IndexError, TypeError, tifffile.TiffFileError) as err:
         raise InvalidDataError(f"The patch cannot be read as a TIFF ({' '.join(str(err).split())[:120]}).") from err
     expected = (2 * len(kinds), *region.shape)
-    if pages.reshape(-1, *pages.shape[-2:]).shape != expected or not kinds:
+    if pages.size != math.prod(expected) or pages.shape[-2:] != region.shape or not kinds:
         raise InvalidDataError(f"The patch holds pages of {pages.shape}, its event speaks of {expected}.")
     pages = pages.reshape(expected)
     sides = [{kind: pages[2 * i + side].astype(DTYPES[kind]) for i, kind in enumerate(kinds)} for side in (0, 1)]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 from msc_vision.decision.evidence import Evidence
+from msc_vision.review.log import review_stamp
 
 RESULTS = ("run.json", "vessels.json", "hashes.json", "layers.parquet", "fields.parquet")
 FileStamp = tuple[int, int, int]
-Stamp = tuple[FileStamp | None, ...]
+Stamp = tuple[FileStamp | tuple[tuple[str, int, int], ...] | None, ...]
 
 
 class ReadEvidence(Protocol):
@@ -40,8 +41,9 @@ class EvidenceKey:
 
 
 def evidence_stamp(runs: Sequence[Path]) -> Stamp:
-    """Return size, time and number of every result that evidence is read from: cheap evidence that none has changed."""
-    return tuple(file_stamp(run / name) for run in runs for name in RESULTS)
+    """Return size, time and number of all that evidence is read from, reviews too: cheap evidence of no change."""
+    results = (file_stamp(run / name) for run in runs for name in RESULTS)
+    return (*results, *(review_stamp(run) for run in runs))
 
 
 def file_stamp(path: Path) -> FileStamp | None:

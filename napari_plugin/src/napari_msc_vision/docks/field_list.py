@@ -35,15 +35,14 @@ class FieldList(QAbstractListModel):
         super().__init__(parent)
         self.items: tuple[WorthALook, ...] = ()
         self._fields: Mapping[str, ScoredField] = {}
+        self._original: Mapping[str, ScoredField] = {}
         self._state = ReviewState()
         self._rows: dict[str, int] = {}
 
-    def show_items(
-        self, items: Sequence[WorthALook], fields: Mapping[str, ScoredField], state: ReviewState
-    ) -> None:
-        """Show other fields, or the same in another order."""
+    def show_items(self, items: Sequence[WorthALook], original: Mapping[str, ScoredField]) -> None:
+        """Show other fields, or the same in another order; `show_state` follows."""
         self.beginResetModel()
-        self.items, self._fields, self._state = tuple(items), fields, state
+        self.items, self._original, self._fields = tuple(items), original, original
         self._rows = {one.key: row for row, one in enumerate(self.items)}
         self.endResetModel()
 
@@ -82,7 +81,7 @@ class FieldList(QAbstractListModel):
 
     def _headline(self, item: WorthALook) -> str:
         field = self._fields[item.key]
-        figure = figure_words(field)
+        figure = figure_words(field, self._original[item.key])
         why = WHY_WORDS[item.why]
         parts = [f"Layer {field.row.layer}", field_name(field), figure, *([why] if why != figure else [])]
         return "  ·  ".join(parts)

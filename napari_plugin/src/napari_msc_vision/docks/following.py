@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, Qt
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QLabel, QShortcut, QStackedLayout, QVBoxLayout, QWidget
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeySequence, QShortcut
+from qtpy.QtWidgets import QLabel, QStackedLayout, QVBoxLayout, QWidget
 
 from napari_msc_vision.registry import bare, run_opened, scene_of
 from napari_msc_vision.scene import Scene
@@ -93,15 +93,16 @@ class FollowingDock(QWidget):
         window = getattr(self.viewer, "window", None)
         if window is None:
             return
+        owner = weakref.ref(self)
         for sequence, action in self._keys.items():
             shortcut = QShortcut(QKeySequence(sequence), window._qt_window)
-            shortcut.activated.connect(lambda action=action: _act(action))
+            shortcut.activated.connect(lambda action=action: _act(owner(), action()))
             self._shortcuts.append(shortcut)
         if self.scene is not None and not self._heard:
             self._follow(self.scene)
 
     def _run_opened(self, viewer: Any, scene: Scene) -> None:
-        if viewer is self.viewer and isalive(self):
+        if viewer is self.viewer and _is_alive(self):
             self._follow(scene)
 
     def _follow(self, scene: Scene) -> None:
@@ -119,19 +120,22 @@ class FollowingDock(QWidget):
         self._heard = []
 
 
-def _act(action: "weakref.WeakMethod[Callable[[], Any]]") -> None:
+def _act(dock: FollowingDock | None, action: Callable[[], Any] | None) -> None:
     """Do what a key is for, if its dock is still there and follows a review."""
-    method = action()
-    if method is not None and method.__self__.scene is not None:
-        method()
+    if dock is not None and dock.scene is not None and action is not None:
+        action()
 
 
 def _remove(shortcuts: list[QShortcut]) -> None:
     for one in shortcuts:
-        if isalive(one):
+        if _is_alive(one):
             one.setEnabled(False)
             one.deleteLater()
     shortcuts.clear()
+
+
+def _is_alive(thing: QObject) -> bool:
+    return bool(isalive(thing))  # type: ignore[no-untyped-call]
 
 
 def column(widget: QWidget, margin: int = 8) -> QVBoxLayout:

@@ -1,9 +1,9 @@
-"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields that are most worth a look."""
+"""Where to look: the ladder of the vessel's layers, how far the review is, and the fields most worth a look."""
 
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QModelIndex, Qt
+from qtpy.QtCore import QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -22,12 +22,14 @@ from msc_vision.batch.worth_a_look import worth_a_look
 from napari_msc_vision.docks.field_list import FieldDelegate, FieldList
 from napari_msc_vision.docks.following import FollowingDock, column
 from napari_msc_vision.docks.ladder_view import LadderView
+from napari_msc_vision.docks.unsaved import UnsavedBar
 from napari_msc_vision.ladder import ladder_of, progress_of
 from napari_msc_vision.mosaic_view import MosaicView
 from napari_msc_vision.session import ReviewSession
 
 NEXT, PREVIOUS, NEXT_NEW, MOSAIC = "N", "Shift+N", "U", "G"
 _AHEAD = 3
+OTHERS_EVERY_MS = 10_000
 Record = dict[str, Any]
 
 
@@ -40,6 +42,8 @@ class NavigatorDock(FollowingDock):
         self.headline = QLabel()
         self.progress_words = QLabel()
         self.progress = QProgressBar()
+        self.unsaved = UnsavedBar()
+        self._others = QTimer(self)
         self.ladder = LadderView()
         self._ladder_area = QScrollArea()
         self.fields = FieldList(self)
@@ -55,7 +59,13 @@ class NavigatorDock(FollowingDock):
             (MOSAIC, self.toggle_mosaic),
         ):
             self.key(sequence, action)
+        self._others.timeout.connect(self._look_for_others)
         self.follow_viewer()
+
+    def _look_for_others(self) -> None:
+        """Take in what other people did in this run meanwhile."""
+        if self.scene is not None:
+            self.session.refresh()
 
     # --- the look ----------------------------------------------------------------------------------------------------
 
@@ -71,6 +81,7 @@ class NavigatorDock(FollowingDock):
         self.progress.setAccessibleName("Fields looked at")
         layout.addWidget(self.progress_words)
         layout.addWidget(self.progress)
+        layout.addWidget(self.unsaved)
         parts = QSplitter(Qt.Orientation.Vertical)
         parts.addWidget(self._ladder_part())
         parts.addWidget(self._list_part())
@@ -145,11 +156,15 @@ class NavigatorDock(FollowingDock):
             (session.field_opened, self._field_opened),
             (session.figures_changed, self._show_figures),
             (session.state_changed, self._state_changed),
+            (session.state_changed, self.unsaved.written),
+            (session.said, self.unsaved.heard),
         ]
 
     def begin(self) -> None:
         """Show a run that was just opened."""
         assert self.scene is not None
+        self.unsaved.follow(self.session)
+        self._others.start(OTHERS_EVERY_MS)
         if self.mosaic is not None:
             self.mosaic.remove()
         self.mosaic = MosaicView(self.scene)
@@ -179,7 +194,8 @@ class NavigatorDock(FollowingDock):
         run, session = self.session.run, self.session
         found = worth_a_look(run.original, run.state, self._records)
         mine = set(session.keys(self.vessel_id))
-        self.fields.show_items([one for one in found if one.key in mine], session.figures.fields, run.state)
+        self.fields.show_items([one for one in found if one.key in mine], run.original.fields)
+        self.fields.show_state(session.figures.fields, run.state)
         self._mark_open(session.current)
 
     def _show_figures(self) -> None:
@@ -278,7 +294,9 @@ class NavigatorDock(FollowingDock):
         if 0 <= row < len(self.fields.items):
             self.open_field(self.fields.items[row].key)
         else:
-            self.why.setText("This is the last field of the list." if by > 0 else "This is the first field of the list.")
+            self.why.setText(
+                "This is the last field of the list." if by > 0 else "This is the first field of the list."
+            )
 
     def _open_row(self, index: QModelIndex) -> None:
         self.open_field(self.fields.items[index.row()].key)
