@@ -104,3 +104,9 @@ def test_who_comes_first_changes_nothing_but_the_sides(first, second):
     assert one.difference_points == pytest.approx(-other.difference_points)
     assert len(one.only_first) + one.n_both == one.n_first
     assert len(one.only_second) + one.n_both == one.n_second
+
+
+def test_two_halves_of_one_cell_are_not_both_that_cell():
+    halves, whole = np.array([[1, 1, 2, 2]]), np.array([[5, 5, 5, 5]])
+    assert matched_cells(halves, whole) == ((1, 5),)
+    assert matched_cells(whole, halves) == ((5, 1),)

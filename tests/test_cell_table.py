@@ -15,7 +15,7 @@ from msc_vision.batch.review_overlay import objects_bytes
 from msc_vision.batch.store import objects_part
 from msc_vision.errors import InvalidDataError
 from msc_vision.morphology.baseline import Origin, ProfiledField, Source, make_baseline
-from msc_vision.morphology.profile import PROFILE_TRAITS
+from msc_vision.morphology.profile import CELL_TRAITS, PROFILE_TRAITS, cell_profile
 from msc_vision.morphology.reference import DriftSettings
 from msc_vision.morphology.shape_features import SHAPE_FEATURES
 from msc_vision.records import ManifestRow
@@ -139,6 +139,18 @@ def test_every_cell_stands_in_some_bar(values, figure):
     table = cell_table("f1", objects([1.0] * len(values)))
     table.columns[figure.column][:] = values
     assert cell_distribution(figure, table).shares.sum() == pytest.approx(100)
+
+
+def test_the_mean_is_the_one_that_profiles_of_fields_hold():
+    rng = np.random.default_rng(5)
+    values = rng.lognormal(7.5, 0.6, 40)
+    found = objects(values, border_weight=rng.uniform(1, 2, 40))
+    wanted = {trait.name for trait in CELL_TRAITS} | {"is_measured", "border_weight"}
+    full = np.zeros(40, [(name, "<f8") for name in sorted(wanted - {"is_measured"})] + [("is_measured", "?")])
+    full["area_um2"], full["border_weight"], full["is_measured"] = values, found["border_weight"][:-1], True
+    profile = cell_profile(full)
+    mean = cell_distribution(AREA, cell_table("f1", found)).mean
+    assert np.log(mean) == pytest.approx(profile["cells_area_um2_mean"])
 
 
 def test_bars_agree_with_a_slow_count():

@@ -217,7 +217,10 @@ def answer(asked: Question, vessel: CellTable) -> Answer:
     if asked.n_waiting and (asked.scope != "field" or rest is not None):
         waiting = count(asked.n_waiting, "other corrected field")
         words += f" The cells of {waiting} are those that the run found: they were not measured again yet."
-    return Answer(cell_distribution(asked.figure, cells, rest, expected), cells, words)
+    found = cell_distribution(asked.figure, cells, rest, expected)
+    if expected is not None and found.mean is not None:
+        words += f" The mean here is {asked.figure.told(found.mean)}."
+    return Answer(found, cells, words)
 
 
 def _rest_words(asked: Question, rest: CellTable) -> str:
@@ -241,10 +244,8 @@ def _held_against(asked: Question) -> tuple[Expected | None, str]:
     if expected is None:
         return None, f"Baseline {name} keeps nothing of this figure."
     told = [asked.figure.told(value) for value in (expected.middle, expected.low, expected.high)]
-    return (
-        expected,
-        f"Green band: baseline {name} expects a mean of {told[0]}; 95 % of its fields lie in {told[1]} to {told[2]}.",
-    )
+    within = f"95 % of its fields lie in {told[1]} to {told[2]}"
+    return expected, f"Green band: baseline {name} expects a mean of {told[0]}; {within}."
 
 
 def _profiled(one: ScoredField, pipeline_sha256: str) -> ProfiledField:

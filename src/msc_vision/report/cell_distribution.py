@@ -43,6 +43,8 @@ class CellDistribution:
         Percent of the cells in each bin; the outermost hold what lies beyond the axis.
     quantiles : (float, float, float) or None
         10th, 50th and 90th percentile; None without cells.
+    mean : float or None
+        As profiles of fields and baselines take it: of logarithms where the axis is logarithmic.
     others : (N_BINS,) float array or None
         The same of the cells it is held against; None where there are none.
     others_median : float or None
@@ -56,6 +58,7 @@ class CellDistribution:
     n_cells: int
     shares: F64
     quantiles: tuple[float, float, float] | None
+    mean: float | None
     others: F64 | None
     others_median: float | None
     n_others: int
@@ -95,6 +98,7 @@ def cell_distribution(
         n_cells=values.size,
         shares=shares,
         quantiles=quantiles,
+        mean=_mean(figure, values, weights),
         others=None if other_quantiles is None else other_shares,
         others_median=None if other_quantiles is None else other_quantiles[1],
         n_others=0 if against is None else against[0].size,
@@ -117,6 +121,15 @@ def _spread(figure: CellFigure, values: F64, weights: F64) -> tuple[F64, tuple[f
     order = np.argsort(values, kind="stable")
     low, median, high = weighted_quantiles(values[order], weights[order], _QUANTILES)
     return np.asarray(100 * counts / weights.sum(), np.float64), (low, median, high)
+
+
+def _mean(figure: CellFigure, values: F64, weights: F64) -> float | None:
+    if not values.size:
+        return None
+    if figure.axis == "linear":
+        return float(np.average(values, weights=weights))
+    known = values > 0
+    return float(np.exp(np.average(np.log(values[known]), weights=weights[known]))) if known.any() else None
 
 
 def bin_edges(figure: CellFigure) -> F64:

@@ -28,17 +28,19 @@ class CellMark:
     def __init__(self, scene: Scene, chosen: Callable[[int], object]) -> None:
         self.scene, self.chosen = scene, chosen
         self._layer: Shapes | None = None
+        self._where: dict[str, Any] = {}
         scene.viewer.mouse_drag_callbacks.append(self._on_press)
+        scene.viewer.layers.events.removed.connect(self._on_removed)
 
     def show(self, table: CellTable, row: int) -> None:
         """Draw a box around a cell of a table."""
         y0, y1, x0, x1 = box_of(table, row)
         corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
         layer = self._shown_layer()
-        layer.data = []
-        layer.add([corners], shape_type="rectangle", edge_width=2.0, edge_color=SELECTED, face_color="transparent")
-        for setting, value in self.scene.placement.on_image.items():
-            setattr(layer, setting, value)
+        if layer.nshapes:
+            layer.data = [corners]
+        else:
+            layer.add([corners], shape_type="rectangle", edge_width=2.0, edge_color=SELECTED, face_color="transparent")
 
     def bring_into_view(self, table: CellTable, row: int) -> None:
         """Move the view to a cell that is not wholly in it."""
@@ -52,7 +54,7 @@ class CellMark:
 
     def hide(self) -> None:
         """Take the box away."""
-        if self._layer is not None and self._layer.data:
+        if self._layer is not None and self._layer.nshapes:
             self._layer.data = []
 
     def remove(self) -> None:
@@ -63,16 +65,28 @@ class CellMark:
             return
         if self._on_press in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._on_press)
+        viewer.layers.events.removed.disconnect(self._on_removed)
         if self._layer is not None and self._layer in viewer.layers:
             viewer.layers.remove(self._layer)
 
-    def _shown_layer(self) -> Shapes:
+    def _on_removed(self, _event: Any = None) -> None:
+        """Go with the picture: a box in µm has no place beside the layers of another run."""
         viewer = self.scene.viewer
+        if self.scene.image not in viewer.layers and self._layer is not None and self._layer in viewer.layers:
+            viewer.layers.remove(self._layer)
+
+    def _shown_layer(self) -> Shapes:
+        viewer, where = self.scene.viewer, self.scene.placement.on_image
         if self._layer is None or self._layer not in viewer.layers:
             active = viewer.layers.selection.active
-            self._layer = Shapes(None, ndim=2, name=NAME, **self.scene.placement.on_image)
+            self._layer = Shapes(None, ndim=2, name=NAME, **where)
             viewer.add_layer(self._layer)
             viewer.layers.selection.active = active  # who paints goes on painting
+            self._where = where
+        elif self._where != where:  # each costs a redraw, so only where pixels are of another size
+            for setting, value in where.items():
+                setattr(self._layer, setting, value)
+            self._where = where
         return self._layer
 
     def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:

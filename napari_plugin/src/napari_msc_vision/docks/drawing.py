@@ -81,8 +81,8 @@ class DistributionView(_Drawing):
             return
         top = self._top_percent(found)
         self._draw_axes(painter, found, top)
-        self._draw_expected(painter, found)
         self._draw_bars(painter, found, top)
+        self._draw_expected(painter, found)
         self._draw_others(painter, found, top)
         self._draw_selected(painter, found)
         self._draw_key(painter, found)
@@ -116,10 +116,14 @@ class DistributionView(_Drawing):
             for value in (found.expected.low, found.expected.middle, found.expected.high)
         )
         band = QColor(EXPECTED)
-        band.setAlpha(90)
+        band.setAlpha(120)
         painter.fillRect(QRectF(low, frame.top(), max(high - low, 1.0), frame.height()), band)
         painter.setPen(QPen(QColor(EXPECTED), 2))
         painter.drawLine(QPointF(middle, frame.top()), QPointF(middle, frame.bottom()))
+        if found.mean is not None:
+            here = frame.left() + place_on_axis(figure, found.mean) * frame.width()
+            painter.setPen(QPen(self._ink, 2, Qt.PenStyle.DotLine))
+            painter.drawLine(QPointF(here, frame.top()), QPointF(here, frame.bottom()))
 
     def _draw_bars(self, painter: QPainter, found: CellDistribution, top: float) -> None:
         frame, step = self._frame, self._frame.width() / N_BINS
@@ -162,7 +166,7 @@ class DistributionView(_Drawing):
         if found.others is not None:
             entries.append((OTHERS, "rest of vessel"))
         if found.expected is not None:
-            entries.append((EXPECTED, "baseline"))
+            entries += [(EXPECTED, "baseline"), (self._ink.name(), "mean here")]
         if self.selected is not None:
             entries.append((SELECTED, self.selected_name))
         x, metrics = _LEFT, QFontMetricsF(painter.font())
