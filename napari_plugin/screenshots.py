@@ -4,18 +4,18 @@ The sample HYPERStack is scored into a temporary folder, then reviewed as the gu
 window after real steps.
 """
 
-import logging
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import napari
-from qtpy.QtWidgets import QApplication, QWidget
+import numpy as np
+from napari_plugin.mouse import Mouse, settle, until
+from qtpy.QtWidgets import QWidget
 
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.batch.plan import RunSettings, plan_run
@@ -26,33 +26,8 @@ from napari_msc_vision import registry
 from napari_msc_vision.opening import open_later
 from napari_msc_vision.scene import Scene
 
-logger = logging.getLogger(__name__)
 SAMPLE = Path(__file__).parents[1] / "sample_data" / "hyperstack-12"
 WINDOW_PX = (1560, 1060)
-
-
-def settle(seconds: float = 0.6) -> None:
-    """Let the window live."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        QApplication.processEvents()
-        time.sleep(0.005)
-
-
-def until(is_true: Callable[[], bool], limit_s: float = 60) -> None:
-    """Let the window live until something holds.
-
-    Raises
-    ------
-    TimeoutError
-        If it does not.
-    """
-    end = time.perf_counter() + limit_s
-    while not is_true():
-        if time.perf_counter() > end:
-            raise TimeoutError("What the picture should show did not come about.")
-        settle(0.05)
-    settle()
 
 
 @contextmanager
@@ -76,26 +51,88 @@ def reviewed_sample() -> Iterator[tuple[Any, Scene]]:
             viewer.close()
 
 
-def dock(viewer: Any, name: str) -> QWidget:
-    """Return the dock of a name, brought to the front."""
-    for title, widget in viewer.window.dock_widgets.items():
-        if title.startswith(name):
-            inner = getattr(widget, "native", widget)
-            widget.parent().raise_() if widget.parent() is not None else None
-            return inner
-    raise KeyError(f"no dock {name}; there are {list(viewer.window.dock_widgets)}")
+class Desk:
+    """The window with its docks, and where its pictures go."""
+
+    def __init__(self, viewer: Any, scene: Scene, out: Path) -> None:
+        self.viewer, self.scene, self.out = viewer, scene, out
+        self.mouse = Mouse(viewer, scene)
+
+    def dock(self, name: str) -> Any:
+        """Return a dock, brought to the front."""
+        found: QWidget = self.viewer.window.dock_widgets[f"{name} (napari-msc-vision)"]
+        holder = found.parentWidget()
+        while holder is not None and not hasattr(holder, "setFloating"):
+            holder = holder.parentWidget()
+        if holder is not None:
+            holder.raise_()
+        settle(0.2)
+        return found
+
+    def window(self, name: str) -> None:
+        """Draw the whole window."""
+        settle(1.5)
+        self.viewer.window.screenshot(str(self.out / f"{name}.png"), flash=False, canvas_only=False)
+
+    def is_quiet(self) -> bool:
+        """Whether everything that was done is written, and every figure is of what is shown."""
+        session = self.scene.session
+        return session.n_unsaved == 0 and session.is_measured and self.scene.is_complete
+
+    def wait(self) -> None:
+        """Wait until everything followed."""
+        settle(0.3)
+        until(self.is_quiet)
+        settle(0.5)
+
+
+def review(desk: Desk) -> None:
+    """Do what the guide tells, and draw a picture of each step."""
+    session = desk.scene.session
+    navigator, decide = desk.dock("Navigator"), desk.dock("Decide")
+    desk.window("open")
+    decide.field.reasons.setCurrentIndex(decide.field.reasons.findText("out of focus"))
+    decide.reimage_field()
+    desk.wait()
+    navigator.open_next()
+    desk.wait()
+    navigator.toggle_mosaic()
+    desk.window("mosaic")
+    navigator.toggle_mosaic()
+    correct = desk.dock("Correct")
+    cells = session.masks.cells
+    areas = np.bincount(cells.ravel())
+    areas[0] = 0
+    rows, columns = np.nonzero(cells == int(areas.argmax()))
+    middle = int(np.median(columns))
+    correct.take("split")
+    desk.mouse.stroke((rows.min() - 6, middle), (rows.max() + 6, middle))
+    correct.take("not judgeable")
+    height, width = cells.shape
+    desk.mouse.stroke((height * 0.9, width * 0.02), (height * 0.9, width * 0.2), (height * 0.97, width * 0.2))
+    desk.wait()
+    desk.window("correct")
+    correct.take("split")
+    correct.take("split")
+    desk.dock("Decide")
+    decide.accept_field()
+    desk.wait()
+    decide.vessel.purposes.setCurrentIndex(1)
+    decide.judge_vessel()
+    until(lambda: bool(session.records(session.row(session.current).vessel_id)))
+    desk.wait()
+    desk.window("decide")
+    desk.dock("Measure")
+    session.cell_selected.emit(int(areas.argmax()))
+    desk.window("measure")
 
 
 def main(out: Path) -> None:
     """Draw every picture into a folder."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    with reviewed_sample() as (viewer, _scene):
-        viewer.window.screenshot(str(out / "window.png"), flash=False, canvas_only=False)
-        for name in list(viewer.window.dock_widgets):
-            widget = dock(viewer, name)
-            settle()
-            widget.grab().save(str(out / f"{name.split()[0].lower()}.png"))
+    with reviewed_sample() as (viewer, scene):
+        review(Desk(viewer, scene, out))
 
 
 if __name__ == "__main__":

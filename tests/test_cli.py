@@ -29,7 +29,7 @@ from sampling_cases import GROWTH, grid, growing_vessels, imaged, placed, study,
 ROOT = Path(__file__).parents[1]
 SCORER = ROOT.parent / "shared" / "tools" / "score_masks.py"
 COMMANDS = (
-    "run", "manifest", "segment", "evaluate", "decide", "verify", "report", "plan", "layer-study", "forecast",
+    "run", "manifest", "segment", "evaluate", "decide", "verify", "report", "review", "plan", "layer-study", "forecast",
     "growth-prior", "doublings", "baseline", "drift", "vessels", "synth", "train", "export", "serve",
 )  # fmt: skip
 GROUPS = ("rules", "store", "access")

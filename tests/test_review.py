@@ -237,3 +237,12 @@ def test_an_event_cannot_point_out_of_the_folder(tmp_path):
     (tmp_path / "secret").write_text("x")
     with pytest.raises(InvalidDataError, match="does not lie in reviews/patches"):
         read_blob(tmp_path, "reviews/patches/../../secret", "0" * 64)
+
+
+def test_a_field_says_in_words_who_did_what():
+    edited = event("edited", ANNA, 0)
+    rejected = event("rejected", BEN, 1, edited.event_id)
+    assert review_state([edited, rejected]).of("field-a").words == "corrected by Anna; rejected by Ben (debris)"
+    assert review_state([event("looked")]).of("field-a").words is None
+    both = [event("accepted", ANNA, 0), event("rejected", BEN, 1)]
+    assert review_state(both).of("field-a").words == "rejected by Ben (debris); others disagree"

@@ -303,3 +303,15 @@ def test_an_event_of_a_newer_version_is_told(out):
 
 def test_doubtful_fields_of_the_cases_carry_their_flags():
     assert {one.score.flags for one in doubtful(flask_with_empty_field(), "unsure")} == {("unsure",)}
+
+
+def test_the_report_says_who_corrected_and_who_rejected(out):
+    from msc_vision.report.load import load_run
+
+    run = opened(out)
+    key = first_key(run)
+    paint(run, ANNA, key)
+    reject(run, BEN, key)
+    fields = {one.key: one for one in load_run(out).fields}
+    assert fields[key].review == "corrected by Anna; rejected by Ben (debris)"
+    assert {one.review for name, one in fields.items() if name != key} == {None}

@@ -461,3 +461,21 @@ def test_whatever_order_files_come_in_the_figures_are_the_same(stack, tmp_path_f
 
 def test_grids_of_the_cases_are_where_they_say():
     assert len(grid(3, 75.0)) == 9
+
+
+def test_one_changed_field_costs_its_layer_and_its_vessel_and_nothing_else():
+    fields = {one.score.key: one for one in stack_with_empty_field()}
+    keeper = FigureKeeper(fields, FigureSettings(CATALOGUE, "standard", SAMPLING, "recipe", Yardsticks()))
+    before = keeper.figures(fields)
+    key = next(key for key, one in fields.items() if one.row.layer == 3)
+    changed = replace(fields[key], score=replace(fields[key].score, confluency_percent=40.0))
+    after = keeper.figures(fields | {key: changed})
+    layers = zip(before.vessels[0].layers, after.vessels[0].layers, strict=True)
+    assert [old.layer for old, new in layers if old is not new and old.state == "measured"] == [3]
+    characters_of = before.characters.layers, after.characters.layers
+    assert [place for place in characters_of[0] if characters_of[0][place] is not characters_of[1][place]] == [
+        ("STACK", 3)
+    ]
+    again = keeper.figures(fields)
+    assert again.vessels[0] is before.vessels[0]
+    assert again.characters.vessels["STACK"] is before.characters.vessels["STACK"]

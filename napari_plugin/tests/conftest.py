@@ -35,7 +35,7 @@ layers:
   - {layer: 2, confluency_percent: 40, n_fields: 2}
 settings: {height_px: 320, width_px: 352, pixel_size_um: 1.24, bit_depth: 12}
 odd_fields:
-  - {layer: 2, field: 2, is_usable: false, settings: {optics: {defocus_um: 30}}}
+  - {layer: 2, field: 2, is_usable: false, settings: {optics: {defocus_um: 8}}}
 """
 
 

@@ -1,5 +1,7 @@
 """The correct dock in a real window: a stroke of the mouse is a correction, figures follow, and it is there again."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
@@ -57,7 +59,7 @@ class Hand:
     def stroke(self, *points):
         QTest.mouseMove(self.canvas, self.at(points[0]))
         QTest.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=self.at(points[0]))
-        for start, end in zip(points, points[1:], strict=False):
+        for start, end in pairwise(points):
             for share in (0.25, 0.5, 0.75, 1.0):
                 QTest.mouseMove(self.canvas, self.at(np.array(start) + share * (np.array(end) - start)))
                 self.qtbot.wait(5)
@@ -195,7 +197,8 @@ def test_a_proposal_is_shown_compared_and_accepted(dock, scene, shown_viewer):
 
 def test_a_field_that_the_run_refused_can_be_proposed_and_then_counts(dock, scene, said):
     session = scene.session
-    refused = next(key for key in session.keys() if session.run.original.fields[key].score.status == "rejected")
+    fields = session.run.original.fields
+    refused = next(key for key, field in fields.items() if field.score.status == "rejected")
     session.open(refused)
     panel = dock.proposal
     panel.propose.click()

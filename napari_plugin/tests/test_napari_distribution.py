@@ -84,6 +84,9 @@ def test_the_manifest_is_valid_and_every_command_of_it_is_there():
 def test_what_the_manifest_offers_is_a_command_of_it():
     found = yaml.safe_load((SOURCE / "napari.yaml").read_text())["contributions"]
     ids = {one["id"] for one in found["commands"]}
+    assert len(ids) == len(found["commands"])  # npe2 does not mind, napari does
+    for part, name in (("widgets", "display_name"), ("sample_data", "key")):
+        assert len({one[name] for one in found[part]}) == len(found[part])
     used = [one["command"] for part in ("readers", "widgets", "sample_data") for one in found[part]]
     used += [one["command"] for items in found["menus"].values() for one in items]
     assert set(used) == ids

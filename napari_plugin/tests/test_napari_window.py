@@ -46,7 +46,7 @@ def test_dropping_a_run_folder_opens_its_review(viewer, small_run, qtbot):
     viewer.open(str(small_run), plugin="napari-msc-vision")
     scene = opened(viewer, qtbot)
     assert [layer.name for layer in viewer.layers] == list(convert.LAYER_NAMES)
-    assert scene.key == scene.session.keys()[0]
+    assert scene.key == scene.session.current
     qtbot.waitUntil(lambda: [event.action for event in read_log(small_run).events] == ["looked"])
 
 

@@ -1,5 +1,7 @@
 """The tools in a reviewer's hand, without a window: one stroke of the mouse is one correction that is on disk."""
 
+import shutil
+
 import numpy as np
 import pytest
 from app_model.types import KeyBinding
@@ -14,7 +16,7 @@ from napari.utils.interactions import (
 from msc_vision.review.log import read_log
 from msc_vision.segmentation.edits import new_label
 from napari_msc_vision.registry import open_run
-from napari_msc_vision.stroke import LINE_NAME, TOOLS, strokes_of, tool_named
+from napari_msc_vision.stroke import LINE_NAME, TOOLS, hand_back, strokes_of, tool_named
 
 
 class Mouse:
@@ -312,3 +314,25 @@ def test_what_was_done_is_there_when_the_run_is_opened_again(scene, strokes, mou
     np.testing.assert_array_equal(again.cells.data, scene.cells.data)
     assert again.session.masks.sha256 == scene.session.masks.sha256
     again.session.close()
+
+
+def test_another_run_in_the_same_viewer_has_its_own_hand(scene, strokes, model, small_run, tmp_path):
+    shutil.copytree(small_run, tmp_path / "other")
+    strokes.take(tool_named("delete cell"))
+    hand_back(scene)
+    again = open_run(model, tmp_path / "other")
+    hand = strokes_of(again)
+    assert hand is not strokes
+    assert hand is strokes_of(again)
+    assert pressed(model, "S")
+    assert (hand.tool.name, strokes.tool) == ("split", None)
+    again.session.close()
+
+
+def test_closing_after_the_viewer_is_gone_does_nothing(small_run):
+    viewer = ViewerModel()
+    scene = open_run(viewer, small_run)
+    hand = strokes_of(scene)
+    scene.session.close()
+    hand._viewer = lambda: None
+    hand.close()

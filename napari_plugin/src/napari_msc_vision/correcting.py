@@ -100,15 +100,15 @@ def _layer_of(figures: RunFigures, vessel_id: str, layer: int) -> LayerEstimate 
 
 def _vessel_rows(original: RunFigures, now: RunFigures, vessel_id: str) -> tuple[FigureRow, ...]:
     pair = [figures.vessel(vessel_id) for figures in (original, now)]
+    about = f"Vessel {vessel_id}"
     words = [with_interval(one.confluency_percent, one.confluency_interval) for one in pair]
-    rows = [FigureRow(f"Vessel {vessel_id}", "Confluency", *words)]
-    if pair[1].confluency_percent is None:
-        means = [percent(one.measured_confluency_percent) for one in pair]
-        rows.append(FigureRow(f"Vessel {vessel_id}", "Measured layers", *means))
+    means = [percent(one.measured_confluency_percent) for one in pair]
+    is_known = any(one.confluency_percent is not None for one in pair)
+    rows = [FigureRow(about, "Confluency", *words) if is_known else FigureRow(about, "Measured layers", *means)]
     low, high = pair[1].window_percent
     if any(one.in_window_probability is not None for one in pair):
         chances = [percent(_times_100(one.in_window_probability)) for one in pair]
-        rows.append(FigureRow(f"Vessel {vessel_id}", f"Within {low:g} to {high:g} %", *chances))
+        rows.append(FigureRow(about, f"Within {low:g} to {high:g} %", *chances))
     return tuple(rows)
 
 

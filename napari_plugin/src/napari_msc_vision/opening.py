@@ -12,7 +12,7 @@ from typing import Any
 
 from napari.utils import progress
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from msc_vision.batch.reviewed import ReviewedRun
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PLUGIN = "napari-msc-vision"
 DOCKS = ("Navigator", "Correct", "Decide", "Measure")
+_HEIGHTS_PX = (480, 520)
+"""Of the navigator and of the tabs below it, where there is room."""
 _LANE = "opening"
 _PROGRESS_EVERY_MS = 200
 _TELL = {"info": show_info, "warning": show_warning, "error": show_error}
@@ -147,11 +149,13 @@ def _add_docks(viewer: Any) -> None:
     found = []
     for name in DOCKS:
         dock, _ = window.add_plugin_dock_widget(PLUGIN, name)
+        dock.setWindowTitle(name)  # with the name of the plugin, tabs are too narrow for their words
         found.append(dock)
     main = window._qt_window
     for one, other in pairwise(found[1:]):
         main.tabifyDockWidget(one, other)
     found[1].raise_()
+    main.resizeDocks(found[:2], list(_HEIGHTS_PX), Qt.Orientation.Vertical)
 
 
 class _Ending(QObject):

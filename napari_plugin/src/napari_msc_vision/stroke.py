@@ -216,6 +216,7 @@ class Strokes:
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.session = scene, scene.session
+        self._viewer = weakref.ref(scene.viewer)
         self.tool: Tool | None = None
         self._line: Vectors | None = None
         self._is_setting = False
@@ -282,8 +283,10 @@ class Strokes:
 
     def close(self) -> None:
         """Let go of the viewer: its keys and its mouse are napari's again."""
+        viewer = self._viewer()
+        if viewer is None:
+            return
         self.take(None)
-        viewer = self.scene.viewer
         if self._drag in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._drag)
         viewer.layers.selection.events.active.disconnect(self._on_active)
@@ -491,6 +494,13 @@ def strokes_of(scene: Scene) -> Strokes:
     if found is None:
         found = _HANDS[scene] = Strokes(scene)
     return found
+
+
+def hand_back(scene: Scene) -> None:
+    """Let go of the tools of a scene, as when its dock is closed or another run is opened."""
+    found = _HANDS.pop(scene, None)
+    if found is not None:
+        found.close()
 
 
 def _without_aggregate(masks: FieldMasks, at: tuple[float, float]) -> FieldMasks:

@@ -36,6 +36,7 @@ from msc_vision.vessels import Catalogue, VesselType
 T = TypeVar("T")
 _KEPT = 4
 """Answers kept of each question: before an edit, after it, undone, done again."""
+_NONE: frozenset[str] = frozenset()  # what is kept is known by its objects, so it has to be this one
 _COMPARED = tuple(one.name for one in fields(Character) if one.name.startswith(("drift_", "spread_")))
 
 
@@ -230,7 +231,7 @@ class FigureKeeper:
 
     def _hazy(self, stack: _Stack, fields: Mapping[str, ScoredField]) -> frozenset[str]:
         if not stack.earlier:
-            return frozenset()
+            return _NONE
         members = tuple(fields[key] for key in stack.keys)
         return self._kept.get(("hazy", stack.vessel_id), members, lambda: suddenly_hazy(members))
 

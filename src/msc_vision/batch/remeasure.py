@@ -68,7 +68,9 @@ def quick_score(
     if has_aggregates:
         findings |= _aggregate_figures(score, masks, n_aggregates)
     morphology = dict(score.morphology)
-    for name in (figures := field_density(_touching(cells, n_cells), percent, area_mm2, density)):
+    side_um = score.working_pixel_size_um
+    counted_mm2 = None if side_um is None else n_judgeable * side_um**2 / 1e6
+    for name in (figures := field_density(_touching(cells, n_cells), percent, counted_mm2, density)):
         if morphology and math.isfinite(figures[name]):
             morphology[name] = figures[name]
         else:

@@ -1,5 +1,6 @@
 """Check what people said of a run: events whole and in order, with every file that they speak of."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from msc_vision.errors import InvalidDataError
 from msc_vision.records import Complaint
 from msc_vision.review.events import ReviewEvent
 from msc_vision.review.log import PATCHES_NAME, REVIEWS_NAME, blobs_of, read_log, read_patch
+from msc_vision.review.schema import form_problems
 
 Row = Mapping[str, Any]
 
@@ -55,6 +57,8 @@ def _check_event(run: Path, run_id: str, event: ReviewEvent, known: Mapping[str,
         yield Complaint("error", f"It is about vessel {target.vessel_id}, which the run does not have.", path=name)
     try:
         _read_what_it_names(run, event)
+        for said in form_problems(json.loads((run / name).read_bytes())):
+            yield Complaint("error", said, path=name)
     except InvalidDataError as err:
         yield Complaint("error", str(err), path=name)
 

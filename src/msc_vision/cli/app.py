@@ -24,6 +24,7 @@ from msc_vision.cli.layer_study import layer_study
 from msc_vision.cli.manifest import manifest
 from msc_vision.cli.plan import plan
 from msc_vision.cli.report import report
+from msc_vision.cli.review import review
 from msc_vision.cli.rules import rules
 from msc_vision.cli.run import run
 from msc_vision.cli.segment import segment
@@ -121,7 +122,21 @@ app = typer.Typer(
     epilog=EXIT_CODES,
 )
 _COMMANDS = (
-    *(run, manifest, segment, evaluate, decide, verify, report, plan, layer_study, forecast, growth_prior, doublings),
+    *(
+        run,
+        manifest,
+        segment,
+        evaluate,
+        decide,
+        verify,
+        report,
+        review,
+        plan,
+        layer_study,
+        forecast,
+        growth_prior,
+        doublings,
+    ),
     *(baseline, drift, vessels, synth, train, export, serve),
 )
 for _command in _COMMANDS:

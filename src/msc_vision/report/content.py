@@ -23,6 +23,7 @@ class FieldEntry:
     """One field as the report shows it; a rejected or failed field has a reason and no confluency.
 
     ``contamination`` is None where nobody looked; ``morphology`` is the profile of the field, without what is unknown.
+    ``review`` says who corrected or judged it since; figures are those of the run all the same.
     """
 
     key: str
@@ -44,6 +45,7 @@ class FieldEntry:
     contamination_places: tuple[str, ...] = ()
     aggregate_area_percent: float | None = None
     morphology: Mapping[str, float] = field(default_factory=dict, hash=False)
+    review: str | None = None
 
     @property
     def name(self) -> str:

@@ -113,6 +113,7 @@ def _detail(field: FieldEntry) -> str | None:
     if field.judgeable_percent is not None and field.judgeable_percent < 99.95:
         parts.append(f"{field.judgeable_percent:.0f} % of it judged")
     parts.extend(flag.replace("_", " ") for flag in field.flags)
+    parts.extend([field.review] if field.review else [])
     return " · ".join(parts) or None
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from msc_vision.errors import InvalidDataError
 from msc_vision.records import PlaneChoice
 from msc_vision.report.content import FieldEntry, LayerEntry, Range, RunContent, VesselEntry
+from msc_vision.review.log import read_log
+from msc_vision.review.state import review_state
 from msc_vision.statistics.amounts import AMOUNTS
 from msc_vision.statistics.character import Character
 from msc_vision.statistics.vessel_rollup import BatchEstimate
@@ -75,8 +77,11 @@ def _content(run: Path, record: Mapping[str, Any], catalogue: Catalogue) -> RunC
     images = Path(record["images_folder"])
     plane = PlaneChoice(**record["settings"]["plane"])
     by_layer: defaultdict[tuple[str, int, bool], list[FieldEntry]] = defaultdict(list)
+    reviews = review_state(read_log(run).events)
     for row in _read_rows(run / "fields.parquet"):
-        by_layer[row["vessel_id"], row["layer"], row["is_latest"]].append(_field(row, run, images, plane))
+        by_layer[row["vessel_id"], row["layer"], row["is_latest"]].append(
+            _field(row, run, images, plane, reviews.of(row["key"]).words)
+        )
     layers: defaultdict[str, list[LayerEntry]] = defaultdict(list)
     for row in _read_rows(run / "layers.parquet"):
         latest, earlier = (by_layer[row["vessel_id"], row["layer"], is_latest] for is_latest in (True, False))
@@ -110,7 +115,7 @@ def _pipeline_name(record: Mapping[str, Any]) -> str:
     return str(pipeline["content"].get("name") or pipeline["sha256"][:12])
 
 
-def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) -> FieldEntry:
+def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice, review: str | None) -> FieldEntry:
     return FieldEntry(
         key=row["key"],
         path=row["path"],
@@ -135,6 +140,7 @@ def _field(row: Mapping[str, Any], run: Path, images: Path, plane: PlaneChoice) 
             for name, value in row.items()
             if name.startswith(_MORPHOLOGY) and value is not None
         },
+        review=review,
     )
 
 

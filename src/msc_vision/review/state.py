@@ -52,6 +52,19 @@ class FieldReview:
         """Whether anybody had it open."""
         return bool(self.events)
 
+    @property
+    def words(self) -> str | None:
+        """Who corrected and judged it, such as ``corrected by Anna; rejected by Ben (debris)``; None if nobody did."""
+        people = list(dict.fromkeys(one.reviewer.name for one in self.edits))
+        parts = [f"corrected by {' and '.join(people)}"] if people else []
+        if self.decided_by is not None:
+            verb = "put aside to be imaged again" if self.standing == "re-image" else self.standing
+            code = self.decided_by.reason_code
+            parts.append(f"{verb} by {self.decided_by.reviewer.name}{f' ({code})' if code else ''}")
+        if self.is_disputed:
+            parts.append("others disagree")
+        return "; ".join(parts) or None
+
     def is_looked_at_by(self, reviewer: Reviewer) -> bool:
         """Whether this person had it open."""
         return any(one.reviewer == reviewer for one in self.events)

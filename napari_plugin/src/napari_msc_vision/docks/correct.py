@@ -24,17 +24,18 @@ from napari_msc_vision.docks.following import FollowingDock, column
 from napari_msc_vision.docks.proposal_panel import ProposalPanel
 from napari_msc_vision.scene import Scene
 from napari_msc_vision.session import ReviewSession
-from napari_msc_vision.stroke import BRUSH_PX, TOOLS, Strokes, Tool, strokes_of, tool_named
+from napari_msc_vision.stroke import BRUSH_PX, TOOLS, Strokes, Tool, hand_back, strokes_of, tool_named
 
 MOVE_HELP = "No tool: the mouse moves the view. Take a tool by its button or its key; Esc puts it away."
 CHANGED = QColor("#E69F00")
 TOOL_STYLE = """
 QPushButton { text-align: left; padding: 3px 8px; }
-QPushButton:checked { background-color: #0072B2; color: white; font-weight: bold; }
+QPushButton:checked { background-color: #0072B2; color: white; }
 """
 _COLUMNS = 2
 _FINDING_TAB = 1
 _NOW = 2
+_WIDTH_PX = 400
 
 
 class CorrectDock(FollowingDock):
@@ -62,6 +63,7 @@ class CorrectDock(FollowingDock):
     # --- the look ----------------------------------------------------------------------------------------------------
 
     def _build(self) -> None:
+        self.face.setMinimumWidth(_WIDTH_PX)
         layout = column(self.face)
         layout.addLayout(self._tool_grid())
         self.help.setWordWrap(True)
@@ -117,7 +119,7 @@ class CorrectDock(FollowingDock):
 
     def _figure_table(self) -> QTableWidget:
         table = self.figures
-        table.setHorizontalHeaderLabels(["Figure", "As the run found it", "Now"])
+        table.setHorizontalHeaderLabels(["Figure", "Found by the run", "Now"])
         table.verticalHeader().hide()
         table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         table.setSelectionMode(QTableWidget.SelectionMode.NoSelection)
@@ -144,7 +146,6 @@ class CorrectDock(FollowingDock):
     def begin(self) -> None:
         """Show a review that was just opened."""
         assert self.scene is not None
-        self._let_go()
         self.strokes = strokes_of(self.scene)
         self._hear(self.scene)
         self.findings.follow(self.scene)
@@ -163,6 +164,13 @@ class CorrectDock(FollowingDock):
         ]
         for signal, slot in self._tool_signals:
             signal.connect(slot)
+
+    def _stop_listening(self) -> None:
+        super()._stop_listening()
+        self._let_go()
+        if self.scene is not None:
+            hand_back(self.scene)
+            self.strokes = None
 
     def _let_go(self) -> None:
         for signal, slot in self._tool_signals:
@@ -243,5 +251,3 @@ def fill_figures(table: QTableWidget, rows: tuple[FigureRow, ...]) -> None:
                 item.setForeground(CHANGED)
                 item.setToolTip("Changed by the review")
             table.setItem(i, j, item)
-
-

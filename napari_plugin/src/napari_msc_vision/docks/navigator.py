@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import QModelIndex, Qt
+from qtpy.QtCore import QModelIndex, Qt, QTimer
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -22,6 +22,7 @@ from msc_vision.batch.worth_a_look import worth_a_look
 from napari_msc_vision.docks.field_list import FieldDelegate, FieldList
 from napari_msc_vision.docks.following import FollowingDock, column
 from napari_msc_vision.docks.ladder_view import LadderView
+from napari_msc_vision.docks.unsaved import UnsavedBar
 from napari_msc_vision.ladder import ladder_of, progress_of
 from napari_msc_vision.mosaic_view import MosaicView
 from napari_msc_vision.session import ReviewSession
@@ -29,6 +30,7 @@ from napari_msc_vision.session import ReviewSession
 NEXT, PREVIOUS, NEXT_NEW, MOSAIC = "N", "Shift+N", "U", "G"
 TITLE = "Most worth a look"
 _AHEAD = 3
+OTHERS_EVERY_MS = 10_000
 Record = dict[str, Any]
 
 
@@ -41,6 +43,8 @@ class NavigatorDock(FollowingDock):
         self.headline = QLabel()
         self.progress_words = QLabel()
         self.progress = QProgressBar()
+        self.unsaved = UnsavedBar()
+        self._others = QTimer(self)
         self.ladder = LadderView()
         self._ladder_area = QScrollArea()
         self.fields = FieldList(self)
@@ -58,7 +62,13 @@ class NavigatorDock(FollowingDock):
             (MOSAIC, self.toggle_mosaic),
         ):
             self.key(sequence, action)
+        self._others.timeout.connect(self._look_for_others)
         self.follow_viewer()
+
+    def _look_for_others(self) -> None:
+        """Take in what other people did in this run meanwhile."""
+        if self.scene is not None:
+            self.session.refresh()
 
     # --- the look ----------------------------------------------------------------------------------------------------
 
@@ -76,6 +86,7 @@ class NavigatorDock(FollowingDock):
         line.addWidget(self.progress_words)
         line.addWidget(self.progress, 1)
         layout.addLayout(line)
+        layout.addWidget(self.unsaved)
         parts = QSplitter(Qt.Orientation.Vertical)
         parts.addWidget(self._ladder_part())
         parts.addWidget(self._list_part())
@@ -149,11 +160,15 @@ class NavigatorDock(FollowingDock):
             (session.field_opened, self._field_opened),
             (session.figures_changed, self._show_figures),
             (session.state_changed, self._state_changed),
+            (session.state_changed, self.unsaved.written),
+            (session.said, self.unsaved.heard),
         ]
 
     def begin(self) -> None:
         """Show a run that was just opened."""
         assert self.scene is not None
+        self.unsaved.follow(self.session)
+        self._others.start(OTHERS_EVERY_MS)
         if self.mosaic is not None:
             self.mosaic.remove()
         self.mosaic = MosaicView(self.scene)

@@ -24,7 +24,7 @@ AS_THE_RUN = "as the run"
 METHODS: tuple[tuple[Method, str], ...] = (
     ("as the run", "as the run"),
     ("network", "let the network propose"),
-    ("contrast", "local contrast, no network"),
+    ("contrast", "local contrast: cover, no single cells"),
 )
 GATES: tuple[tuple[Gate, str], ...] = (
     ("as the run", "as the run"),
