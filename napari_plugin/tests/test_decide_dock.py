@@ -53,6 +53,7 @@ def dock(screen, qtbot, small_run):
     made.resize(420, 1000)
     made.show()
     open_run(viewer, small_run)
+    made.session.open(made.session.keys("SMALL", 1)[0])  # one that the run could score
     made.heard = []
     made.session.said.connect(lambda message: made.heard.append(message.text))
     yield made
