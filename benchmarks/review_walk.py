@@ -18,7 +18,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_msc_vision import registry
-from napari_msc_vision.qt_work import QtWork
+from napari_msc_vision.opening import open_later
 
 MIB = 2**20
 LOOK_S = 0.4
@@ -147,7 +147,10 @@ def main(run: Path, n: int) -> None:
     pulse = Pulse()
     found: dict[str, Any] = {}
     start = time.perf_counter()
-    scene = registry.open_run(viewer, run, QtWork())
+    scenes: list[Any] = []
+    open_later(viewer, run, scenes.append)
+    until(lambda: bool(scenes))
+    scene = scenes[0]
     scene.session.said.connect(lambda one: print(one.level, one.text, file=sys.stderr))
     until(lambda: scene.key is not None and scene.is_complete)
     found["open_run_ms"] = round(1000 * (time.perf_counter() - start))

@@ -128,12 +128,16 @@ def masks_to_layers(masks: FieldMasks, placement: Placement) -> tuple[LayerData,
 
 def mask_arrays(masks: FieldMasks) -> dict[str, NDArray[Any]]:
     """Return the four masks by the names of their layers, as copies that may be painted in."""
-    return {
-        FOREGROUND: masks.foreground.astype(np.uint8),
-        NOT_JUDGEABLE: np.logical_not(masks.judgeable).view(np.uint8),
-        CELLS: masks.cells.copy(),
-        AGGREGATES: masks.aggregates.copy(),
-    }
+    return {name: mask_array(masks, name) for name in MASK_LAYERS}
+
+
+def mask_array(masks: FieldMasks, name: str) -> NDArray[Any]:
+    """Return what the layer of a name shows, as a copy that may be painted in."""
+    if name == FOREGROUND:
+        return masks.foreground.astype(np.uint8)
+    if name == NOT_JUDGEABLE:
+        return np.logical_not(masks.judgeable).view(np.uint8)
+    return (masks.cells if name == CELLS else masks.aggregates).copy()
 
 
 def arrays_to_masks(arrays: Mapping[str, NDArray[Any]], known: FieldMasks | None = None) -> FieldMasks:

@@ -15,6 +15,7 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog
 
+from msc_vision.batch.remeasure import prepare
 from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.errors import MscVisionError
 from napari_msc_vision import registry
@@ -62,7 +63,7 @@ def open_later(viewer: Any, folder: Path, opened: Callable[[Scene], object] = la
         work.close()
         tell(Message("error", _sentence(err)))
 
-    work.submit(lambda: ReviewedRun.open(folder), show, fail, lane=_LANE)
+    work.submit(lambda: _ready(ReviewedRun.open(folder)), show, fail, lane=_LANE)
 
 
 def open_sample_later(viewer: Any, name: str, folder: Path, placeholder: str) -> None:
@@ -99,7 +100,16 @@ def open_sample_later(viewer: Any, name: str, folder: Path, placeholder: str) ->
         work.close()
         tell(Message("error", _sentence(err)))
 
-    work.submit(lambda: ReviewedRun.open(sample_run(name, folder, heard=steps)), show, fail, lane=_LANE)
+    work.submit(lambda: _ready(ReviewedRun.open(sample_run(name, folder, heard=steps))), show, fail, lane=_LANE)
+
+
+def _ready(run: ReviewedRun) -> ReviewedRun:
+    """Load what corrected fields are measured with while people wait anyway: later it would hold up the window."""
+    try:
+        prepare(run.pipeline)
+    except MscVisionError as err:
+        logger.info("Corrected fields cannot be measured here: %s", err)  # said again when one is
+    return run
 
 
 def _advance(bar: Any, steps: Steps) -> None:

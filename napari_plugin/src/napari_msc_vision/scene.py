@@ -7,6 +7,7 @@ import logging
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from napari_msc_vision import convert
 from napari_msc_vision.convert import Finding, Placement
 from napari_msc_vision.fields import Picture, Pictures, check_images, directions
 from napari_msc_vision.session import Message, ReviewSession
+from napari_msc_vision.steps import Step, Steps, canvas_holder
 from napari_msc_vision.work import Task
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Scene:
         self._directing: Task | None = None
         self._layers: dict[str, Layer] = {}
         self._found: tuple[Finding, ...] = ()
+        self._steps = Steps(session.work.later, canvas_holder(viewer))
         self._make_layers()
         session.field_opened.connect(self._on_field_opened)
         session.masks_changed.connect(self._on_masks_changed)
@@ -88,7 +91,9 @@ class Scene:
     @property
     def is_complete(self) -> bool:
         """Whether the field that is open is shown with its picture, or it is known that there is none."""
-        return self.key is not None and self.key == self.session.current and not self._is_reading
+        return (
+            self.key is not None and self.key == self.session.current and not (self._is_reading or self._steps.is_busy)
+        )
 
     # --- what docks ask for ------------------------------------------------------------------------------------------
 
@@ -105,6 +110,7 @@ class Scene:
         InvalidArgumentError
             If a layer was removed or holds something of another shape.
         """
+        self._steps.finish()
         known = self.session.masks if painted else None
         return convert.arrays_to_masks(
             {name: self._labels(name).data for name in painted or convert.MASK_LAYERS}, known
@@ -112,9 +118,14 @@ class Scene:
 
     def show_masks(self, masks: FieldMasks) -> None:
         """Put masks into the layers; layers that are equal already are not touched."""
-        for name, data in convert.mask_arrays(masks).items():
-            layer = self._labels(name)
-            if layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+        self._steps.begin([partial(self._fill, name, masks) for name in convert.MASK_LAYERS])
+
+    def _fill(self, name: str, masks: FieldMasks) -> None:
+        """Put one mask into its layer, unless it is there already."""
+        layer, data = self._labels(name), convert.mask_array(masks, name)
+        is_same_place = layer.data.shape == data.shape
+        if not is_same_place or not np.array_equal(layer.data, data):
+            with self._at_once(layer, is_same_place=is_same_place):
                 layer.data = data
 
     def prefetch(self, keys: Iterable[str]) -> None:
@@ -180,15 +191,27 @@ class Scene:
             return
         self._give_up()
         self.key, self._picture = key, self.pictures.get(key)
-        score = self._score()
         shape = None if self._picture is None else self._picture.shape
-        self._show(masks, convert.placement_of(score, masks, shape))
+        placement = convert.placement_of(self._score(), masks, shape)
+        self._put_back()
+        steps: list[Step] = [partial(self._fill, name, masks) for name in convert.MASK_LAYERS]
+        self._steps.begin([*steps, partial(self._place_anew, placement), self._begin_picture])
+
+    def _place_anew(self, placement: Placement) -> None:
+        if len(self.orientation.data):
+            self.orientation.data = convert.orientation_bars(None)
+        if placement != self.placement:
+            self._place(placement)
+        self._show_findings()
+
+    def _begin_picture(self) -> None:
+        assert self.key is not None
         if self._picture is not None:
             self._show_picture(self._picture)
             return
         self._show_blank("reading the picture …")
         self._is_reading = True
-        self._loading = self.pictures.fetch(key, self._picture_came, self._picture_failed)
+        self._loading = self.pictures.fetch(self.key, self._picture_came, self._picture_failed)
 
     def _on_masks_changed(self, key: str) -> None:
         if key == self.key and self.session.masks is not None:
@@ -238,23 +261,6 @@ class Scene:
         overlay.text, overlay.visible = words, bool(words)
 
     # --- filling the layers ------------------------------------------------------------------------------------------
-
-    def _show(self, masks: FieldMasks, placement: Placement) -> None:
-        self._put_back()
-        has_moved = placement != self.placement
-        changed = [
-            (self._labels(name), data)
-            for name, data in convert.mask_arrays(masks).items()
-            if not np.array_equal(self._labels(name).data, data)
-        ]
-        with self._at_once(*(layer for layer, _ in changed), is_same_place=not has_moved):
-            for layer, data in changed:
-                layer.data = data
-        if len(self.orientation.data):
-            self.orientation.data = convert.orientation_bars(None)
-        if has_moved:
-            self._place(placement)
-        self._show_findings()
 
     @contextmanager
     def _at_once(self, *layers: Layer, is_same_place: bool) -> Iterator[None]:

@@ -202,7 +202,7 @@ class ReviewSession:
         self._generation += 1
         self._done, self._undone = [], []
         self.field_opened.emit(key)
-        self.figures_changed.emit()
+        self.work.later(self.figures_changed.emit)
         if key not in self._looked:
             self._looked.add(key)
             if all(one.reviewer != self.reviewer for one in self.run.state.of(key).events):
@@ -439,7 +439,8 @@ class ReviewSession:
             return record
 
         def done(record: dict[str, Any]) -> None:
-            self._tell("info", f"{vessel_id}: {record['verdict']}. Recommended: {record['recommended_action']}.")
+            verdict = str(record["verdict"]).replace("_", " ")
+            self._tell("info", f"{vessel_id}: {verdict}. Recommended: {record['recommended_action']}.")
             self.state_changed.emit()
 
         self._submit(judge, done, self._failed, lane=_WRITE)

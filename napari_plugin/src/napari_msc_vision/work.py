@@ -38,6 +38,9 @@ class Work(Protocol):
             Jobs of one lane run one after the other, in the order they came.
         """
 
+    def later(self, call: Callable[[], object]) -> None:
+        """Call something on the main thread, in the next turn of its event loop."""
+
     def close(self) -> None:
         """Wait for what has begun and take no more."""
 
@@ -67,6 +70,10 @@ class DirectWork:
         else:
             done(answer)
         return _Done()
+
+    def later(self, call: Callable[[], object]) -> None:
+        """Call it at once."""
+        call()
 
     def close(self) -> None:
         """Nothing is running."""

@@ -420,6 +420,11 @@ def resolved_precision(precision: Precision) -> Precision:
     return "bfloat16" if has_native_bf16() else "float32"
 
 
+def load_network(settings: NetworkSettings) -> Model:
+    """Return the network of a recipe; it is read once in a process."""
+    return _loaded(settings.model)
+
+
 @lru_cache(maxsize=2)
 def _loaded(name: str) -> Model:
     return load_model(name)

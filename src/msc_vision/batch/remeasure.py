@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from msc_vision.batch.describe import CELL, Description, Hints, View
 from msc_vision.batch.field import FieldTask, common_figures, described, network_of, read_whole, surface_flaws
 from msc_vision.batch.low_attachment import LOW_ATTACHMENT, is_low_attachment
-from msc_vision.batch.pipeline import NetworkSettings
+from msc_vision.batch.pipeline import NetworkSettings, Pipeline
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.findings.surface import FLAW_FLAGS
 from msc_vision.imaging.frame import Frame
@@ -163,6 +163,21 @@ def second_look(task: FieldTask) -> SecondLook:
     assert network is not None
     maps, _ = network.maps_whole(native, working)
     return SecondLook(task, working, maps, frame, network, sha256)
+
+
+def prepare(pipeline: Pipeline) -> None:
+    """Load the network of a recipe, which takes seconds the first time, so that the first look need not wait for it.
+
+    Raises
+    ------
+    InvalidDataError
+        If the network here is not the one of the run.
+    """
+    if pipeline.network is not None:
+        from msc_vision.batch.network_field import load_network  # loads torch
+
+        _check_network(pipeline.network)
+        load_network(pipeline.network)
 
 
 def _check_network(settings: NetworkSettings) -> None:
