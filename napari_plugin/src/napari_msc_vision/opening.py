@@ -3,6 +3,7 @@
 What goes wrong is told in the viewer. A review ends with its window: what was corrected is measured and written first.
 """
 
+import gc
 import logging
 import weakref
 from collections.abc import Callable
@@ -121,6 +122,8 @@ def show_in_window(viewer: Any, run: ReviewedRun, work: QtWork) -> Scene:
     """Show a run that was read, with its docks; its messages come up in the viewer."""
     scene = registry.show_run(viewer, run, work, tell)
     _add_docks(viewer)
+    gc.collect()
+    gc.freeze()  # else going through all that was loaded would stop the window for half a second now and then
     _Ending(registry.bare(viewer))
     return scene
 

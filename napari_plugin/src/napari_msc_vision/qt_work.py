@@ -83,16 +83,11 @@ class QtWork(QObject):
         *,
         lane: str = "work",
     ) -> _Job:
-        """Hand over a job; see `Work.submit`.
-
-        Raises
-        ------
-        RuntimeError
-            If it was closed.
-        """
-        if self._is_closed:
-            raise RuntimeError("This review was closed; open the run again.")
+        """Hand over a job; see `Work.submit`. After the end it is let be: an answer may still ask for more."""
         one = _Job(job, done, failed)
+        if self._is_closed:
+            one.cancel()
+            return one
         if lane not in self._lanes:
             self._lanes[lane] = ThreadPoolExecutor(1, thread_name_prefix=f"review-{lane}")
         one.future = self._lanes[lane].submit(self._run, one)

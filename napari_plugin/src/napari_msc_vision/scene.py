@@ -23,7 +23,7 @@ from napari_msc_vision import convert
 from napari_msc_vision.convert import Finding, Placement
 from napari_msc_vision.fields import Picture, Pictures, check_images, directions
 from napari_msc_vision.session import Message, ReviewSession
-from napari_msc_vision.steps import Step, Steps, canvas_holder
+from napari_msc_vision.steps import Step, Steps, WindowCurtain
 from napari_msc_vision.work import Task
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Scene:
         self._directing: Task | None = None
         self._layers: dict[str, Layer] = {}
         self._found: tuple[Finding, ...] = ()
-        self._steps = Steps(session.work.later, canvas_holder(viewer))
+        self._steps = Steps(session.work.later, WindowCurtain(viewer))
         self._make_layers()
         session.field_opened.connect(self._on_field_opened)
         session.masks_changed.connect(self._on_masks_changed)

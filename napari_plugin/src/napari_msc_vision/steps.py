@@ -2,9 +2,19 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 Step = Callable[[], object]
+
+
+class Curtain(Protocol):
+    """Keeps what is being changed from being drawn."""
+
+    def close(self) -> None:
+        """Draw nothing from now on."""
+
+    def open(self) -> None:
+        """Let it be seen again."""
 
 
 class Steps:
@@ -14,38 +24,38 @@ class Steps:
     ----------
     later : callable
         Calls what it is given in the next turn of the event loop; without one, at once.
-    hold : callable
-        Called with True before the first step and with False after the last.
+    curtain : Curtain
+        Closed before the first step, opened after the last.
     """
 
-    def __init__(self, later: Callable[[Step], object], hold: Callable[[bool], object]) -> None:
-        self._later, self._hold = later, hold
+    def __init__(self, later: Callable[[Step], object], curtain: Curtain) -> None:
+        self._later, self._curtain = later, curtain
         self._left: deque[Step] = deque()
-        self._is_held = False
+        self._is_busy = False
 
     @property
     def is_busy(self) -> bool:
         """Whether anything is left."""
-        return self._is_held
+        return self._is_busy
 
     def begin(self, steps: Iterable[Step]) -> None:
         """Do these from now on; what was left of earlier ones is forgotten."""
-        was_busy = self._is_held
+        was_busy = self._is_busy
         self._left = deque(steps)
         if not was_busy:
-            self._is_held = True
-            self._hold(True)
+            self._is_busy = True
+            self._curtain.close()
             self._later(self._next)
 
     def finish(self) -> None:
         """Do what is left without waiting."""
-        while self._is_held:
+        while self._is_busy:
             self._one()
 
     def _next(self) -> None:
-        if self._is_held:
+        if self._is_busy:
             self._one()
-        if self._is_held:
+        if self._is_busy:
             self._later(self._next)
 
     def _one(self) -> None:
@@ -54,17 +64,26 @@ class Steps:
                 self._left.popleft()()
         finally:
             if not self._left:
-                self._is_held = False
-                self._hold(False)
+                self._is_busy = False
+                self._curtain.open()
 
 
-def canvas_holder(viewer: Any) -> Callable[[bool], object]:
-    """Return what keeps the canvas of a viewer from being drawn; of one without a window, nothing does."""
+class WindowCurtain:
+    """Keeps the window of a viewer from being drawn; of a viewer without one, there is nothing to keep.
 
-    def hold(is_held: bool) -> None:
-        window = getattr(viewer, "window", None)
-        qt_viewer = getattr(window, "_qt_viewer", None)
-        if qt_viewer is not None:
-            qt_viewer.canvas.native.setUpdatesEnabled(not is_held)
+    The whole window: whenever a part of it is drawn, canvas and docks are put together again, which takes some tens of
+    milliseconds where no graphics card helps.
+    """
 
-    return hold
+    def __init__(self, viewer: Any) -> None:
+        self._window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+
+    def close(self) -> None:
+        """Draw nothing from now on."""
+        if self._window is not None:
+            self._window.setUpdatesEnabled(False)
+
+    def open(self) -> None:
+        """Let it be seen again."""
+        if self._window is not None:
+            self._window.setUpdatesEnabled(True)
