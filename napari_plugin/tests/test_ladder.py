@@ -36,7 +36,7 @@ def test_a_vessel_of_which_two_layers_were_seen(run):
     assert [one.layer for one in found.rungs] == list(range(1, 13))
     assert [(one.state_word, one.looked) for one in found.rungs[:3]] == [
         ("seen", "0/2"),
-        ("seen", "0/2"),
+        ("seen in part", "0/2"),
         ("not imaged", ""),
     ]
     assert found.rungs[11].state_word == "out of reach"

@@ -73,8 +73,8 @@ def test_closing_waits_for_what_was_handed_over_and_tells_its_answers(qapp):
         work.submit(lambda: time.sleep(0.02), lambda _, i=i: heard.append(i), fail, lane="write")
     work.close()
     assert heard == [0, 1, 2]
-    with pytest.raises(RuntimeError, match="review was closed; open the run again"):
-        work.submit(lambda: None, heard.append, fail)
+    work.submit(lambda: heard.append("late"), heard.append, fail)  # an answer may still ask for more: it is let be
+    assert heard == [0, 1, 2]
 
 
 def test_the_window_answers_between_two_answers(work, qtbot):

@@ -23,7 +23,7 @@ from msc_vision.review.masks import FieldMasks
 from napari_msc_vision.work import Task, Work
 
 LIMIT_BYTES = 64 * 2**20
-"""Some eight pictures of 2048 x 2048 pixels: the open one, its neighbours, and those before."""
+"""Some five pictures of 2048 x 2048 pixels: the open one, its neighbours, and those before."""
 WHOLE_PX = 4096 * 4096
 """Pictures of up to this many pixels are read whole; of larger ones the finest levels are read as they are seen."""
 SMALLEST_LEVEL_PX = 512

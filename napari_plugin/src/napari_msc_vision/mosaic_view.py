@@ -44,8 +44,9 @@ class MosaicView:
 
     def prepare(self) -> None:
         """Make ready to be shown, once a field is open: making a layer takes too long for a click."""
-        self._layer.units = self._scene.image.units
         if self._layer not in self._scene.viewer.layers:
+            self._scene.settle()
+            self._layer.units = self._scene.image.units
             self._add()
 
     @property
@@ -56,6 +57,8 @@ class MosaicView:
 
     def show(self, vessel_id: str, layer: int) -> str:
         """Show the fields of a layer: places and figures at once, pictures as they are read; return what to know."""
+        self._scene.settle()
+        self._layer.units = self._scene.image.units
         self._stop_reading()
         self.place = vessel_id, layer
         self.mosaic = self._plan(vessel_id, layer)

@@ -122,10 +122,16 @@ def show_in_window(viewer: Any, run: ReviewedRun, work: QtWork) -> Scene:
     """Show a run that was read, with its docks; its messages come up in the viewer."""
     scene = registry.show_run(viewer, run, work, tell)
     _add_docks(viewer)
-    gc.collect()
-    gc.freeze()  # else going through all that was loaded would stop the window for half a second now and then
+    _put_aside_what_is_loaded()
     _Ending(registry.bare(viewer))
     return scene
+
+
+def _put_aside_what_is_loaded() -> None:
+    """Let the collector of garbage pass over what is loaded: going through it all would stop the window for 0.4 s."""
+    gc.unfreeze()  # what an earlier review left
+    gc.collect()
+    gc.freeze()
 
 
 def ask_for_run(viewer: Any) -> None:

@@ -116,6 +116,10 @@ class Scene:
             {name: self._labels(name).data for name in painted or convert.MASK_LAYERS}, known
         )
 
+    def settle(self) -> None:
+        """Bring the layers to rest: whoever adds one of their own has to meet all of them in the same units."""
+        self._steps.finish()
+
     def show_masks(self, masks: FieldMasks) -> None:
         """Put masks into the layers; layers that are equal already are not touched."""
         self._steps.begin([partial(self._fill, name, masks) for name in convert.MASK_LAYERS])

@@ -1,5 +1,6 @@
 """A few things one after the other, a turn of the event loop each, so that none of them keeps the window waiting."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -76,14 +77,17 @@ class WindowCurtain:
     """
 
     def __init__(self, viewer: Any) -> None:
-        self._window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        self._viewer = weakref.ref(viewer)
 
     def close(self) -> None:
         """Draw nothing from now on."""
-        if self._window is not None:
-            self._window.setUpdatesEnabled(False)
+        self._set(is_drawn=False)
 
     def open(self) -> None:
         """Let it be seen again."""
-        if self._window is not None:
-            self._window.setUpdatesEnabled(True)
+        self._set(is_drawn=True)
+
+    def _set(self, *, is_drawn: bool) -> None:
+        window = getattr(getattr(self._viewer(), "window", None), "_qt_window", None)
+        if window is not None:
+            window.setUpdatesEnabled(is_drawn)
