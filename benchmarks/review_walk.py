@@ -21,7 +21,7 @@ from napari_msc_vision import registry
 from napari_msc_vision.opening import open_later
 
 MIB = 2**20
-LOOK_S = 0.4
+LOOK_S = 0.15
 """How long the walker looks at a field; nobody is quicker."""
 
 

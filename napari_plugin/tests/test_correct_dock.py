@@ -1,10 +1,9 @@
 """The correct dock in a real window: a stroke of the mouse is a correction, figures follow, and it is there again."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from napari_plugin.mouse import Mouse
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from msc_vision.review.log import read_log
@@ -13,7 +12,6 @@ from napari_msc_vision.docks.following import HINT
 from napari_msc_vision.proposal_view import PROPOSAL
 from napari_msc_vision.qt_work import QtWork
 from napari_msc_vision.registry import open_run
-from napari_msc_vision.scene import camera_of
 
 
 @pytest.fixture
@@ -39,34 +37,8 @@ def dock(shown_viewer, scene, qtbot):
 
 
 @pytest.fixture
-def hand(shown_viewer, scene, qtbot):
-    return Hand(shown_viewer, scene, qtbot)
-
-
-class Hand:
-    """A hand at the mouse, above the canvas of a real viewer."""
-
-    def __init__(self, viewer, scene, qtbot):
-        self.viewer, self.scene, self.qtbot = viewer, scene, qtbot
-        self.canvas = viewer.window._qt_viewer.canvas.native
-
-    def at(self, index):
-        """Return where a working pixel lies on the canvas."""
-        camera = camera_of(self.viewer)
-        world = np.array(self.scene.cells.data_to_world(index))
-        middle = np.array([self.canvas.height(), self.canvas.width()]) / 2
-        y, x = (world - np.array(camera.center)[-2:]) * camera.zoom + middle
-        return QPoint(round(x), round(y))
-
-    def stroke(self, *points):
-        QTest.mouseMove(self.canvas, self.at(points[0]))
-        QTest.mousePress(self.canvas, Qt.MouseButton.LeftButton, pos=self.at(points[0]))
-        for start, end in pairwise(points):
-            for share in (0.25, 0.5, 0.75, 1.0):
-                QTest.mouseMove(self.canvas, self.at(np.array(start) + share * (np.array(end) - start)))
-                self.qtbot.wait(5)
-        QTest.mouseRelease(self.canvas, Qt.MouseButton.LeftButton, pos=self.at(points[-1]))
-        self.qtbot.wait(20)
+def hand(shown_viewer, scene):
+    return Mouse(shown_viewer, scene)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
+from rule_cases import APPROVED
 
 from msc_vision.batch.verify import verify_run
 from msc_vision.decision.judgement import Settlement
@@ -17,28 +18,6 @@ from napari_msc_vision.docks.decide import DecideDock
 from napari_msc_vision.docks.vessel_verdict import VesselVerdict
 from napari_msc_vision.registry import close_run, open_run
 from napari_msc_vision.session import local_reviewer, open_session
-
-APPROVED = {
-    "id": "site-window",
-    "version": "1",
-    "status": "approved",
-    "title": "Window of the site",
-    "approval": {"by": "QA", "on": "2025-01-01", "document": "SOP-1"},
-    "models": [{"id": "none"}],
-    "criteria": [
-        {
-            "id": "layer-window",
-            "metric": "confluency_percent",
-            "level": "layer",
-            "low": 70.0,
-            "high": 90.0,
-            "unit": "%",
-            "severity": "major",
-            "source": {"document": "SOP-1 v1", "section": "3", "in_force": "2025-01-01"},
-            "message": "Cells are harvested while they still divide.",
-        }
-    ],
-}
 
 
 def events(run, action):
