@@ -276,6 +276,11 @@ def test_the_slope_over_the_layers_is_a_straight_line():
     assert estimate(stack({1: 80.0, 2: 80.0})).trend_points_per_layer is None
 
 
+def test_an_empty_vessel_has_no_trend():
+    found = estimate(stack({1: 0.0, 2: 0.0, 3: 0.0}))
+    assert (found.trend_points_per_layer, found.trend_interval) == (0.0, (0.0, 0.0))
+
+
 def test_fields_that_are_in_doubt_widen_the_interval():
     sure = estimate(stack(dict.fromkeys(range(1, 13), 75.0)))
     doubtful = estimate(stack(dict.fromkeys(range(1, 13), 75.0), flags=("unsure",)))
