@@ -277,7 +277,7 @@ def test_the_slope_over_the_layers_is_a_straight_line():
 
 
 def test_an_empty_vessel_has_no_trend():
-    found = estimate(stack({1: 0.0, 2: 0.0, 3: 0.0}))
+    found = estimate(stack({1: 0.0, 2: 0.0, 3: 0.0}, spread=0.0))
     assert (found.trend_points_per_layer, found.trend_interval) == (0.0, (0.0, 0.0))
 
 

@@ -387,7 +387,7 @@ def _trend(measured: Sequence[LayerEstimate]) -> tuple[float | None, tuple[float
     """Return the slope over the layers in points per layer, and its 95 % interval."""
     if len(measured) < 3:
         return None, None
-    percents = [one.confluency_percent for one in measured]
+    percents = [one.confluency_percent for one in measured if one.confluency_percent is not None]
     if len(set(percents)) == 1:  # as of an empty vessel: no scatter, of which linregress makes NaN
         return 0.0, (0.0, 0.0)
     line = linregress([one.layer for one in measured], percents)
