@@ -99,6 +99,7 @@ def walk(scene: Any, keys: tuple[str, ...], pulse: Pulse) -> dict[str, Any]:
         spin(LOOK_S)
         if i % 50 == 0:
             rss.append(round(rss_mib()))
+            print(f"{i} fields, {rss[-1]} MiB", file=sys.stderr)
     return {
         "n": len(keys),
         "median_ms": round(statistics.median(times), 1),
