@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -17,6 +18,7 @@ from msc_vision.batch.drift_course import drift_course
 from msc_vision.batch.pipeline import load_pipeline
 from msc_vision.batch.plan import RunSettings, compared_with, plan_run
 from msc_vision.batch.profiles import baseline_of_runs, read_profiles
+from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.batch.run import resume_run, run_folder
 from msc_vision.batch.verify import verify_run
 from msc_vision.cli import app
@@ -29,6 +31,7 @@ from msc_vision.records import FieldScore, Manifest, ManifestRow
 from msc_vision.statistics.character import Yardsticks, characters
 from msc_vision.statistics.rollup import ScoredField
 from msc_vision.vessels import load_catalogue
+from review_cases import ANNA, first_key, reject
 
 QUICK = DriftSettings(n_refits=60, n_resamples=100, fields_min=20)
 CATALOGUE = load_catalogue()
@@ -132,6 +135,74 @@ def test_a_run_is_not_resumed_with_another_baseline(baseline, tmp_path):
     plan = vessel_run(tmp_path, 9, yardsticks=Yardsticks(baseline))
     with pytest.raises(InvalidArgumentError, match=r"baseline \(was .*, is absent\)"):
         resume_run(replace(plan, identity={k: v for k, v in plan.identity.items() if k != "baseline"}), scorer=seen)
+
+
+def drift_of_layer_1(run):
+    """Return what is said of the drift of layer 1 after its first field was rejected."""
+    figures = run.figures()
+    (vessel,) = figures.vessels
+    character = figures.characters.layers[vessel.vessel_id, 1]
+    return character.drift_state, character.drift_reason
+
+
+def rejected_first_field(out):
+    """Return a run of which somebody rejected the first field."""
+    run = ReviewedRun.open(out)
+    reject(run, ANNA, first_key(run))
+    return run
+
+
+def test_what_a_review_changes_is_compared_with_the_baseline_that_the_run_keeps(baseline, tmp_path):
+    out = vessel_run(tmp_path, 9, partial(seen, shift=3.0), yardsticks=Yardsticks(baseline)).out
+    assert load_baseline(out / "baseline").sha256 == baseline.sha256
+    untouched = ReviewedRun.open(out)
+    assert untouched.figures() == untouched.original
+    run = rejected_first_field(out)
+    assert drift_of_layer_1(run) == ("compared", None)
+    given = ReviewedRun.open(out, yardsticks=Yardsticks(baseline))
+    assert given.figures() == run.figures()
+    ((name, layer),) = [place for place in run.figures().characters.layers if place[1] == 1]
+    before, after = (one.characters.layers[name, layer] for one in (run.original, run.figures()))
+    assert before.drift_score != after.drift_score
+
+
+def test_without_its_baseline_nothing_is_said_of_the_drift_of_a_reviewed_layer(baseline, tmp_path):
+    plan = vessel_run(tmp_path, 9, yardsticks=Yardsticks(baseline))
+    shutil.rmtree(plan.out / "baseline")
+    state, reason = drift_of_layer_1(rejected_first_field(plan.out))
+    assert state == "not comparable"
+    assert reason == (
+        "a review changed what was compared, and baseline mcb-7, version 1, is not at hand: open the run together with"
+        " it"
+    )
+    (complaint,) = verify_run(plan.out)
+    assert (complaint.severity, complaint.path) == ("warning", "baseline")
+    assert "--resume with --baseline puts it there" in complaint.message
+    resume_run(plan, scorer=seen)
+    assert verify_run(plan.out) == ()
+    assert drift_of_layer_1(ReviewedRun.open(plan.out)) == ("compared", None)
+
+
+def test_a_copy_of_the_baseline_that_was_altered_is_not_relied_on(baseline, tmp_path):
+    out = vessel_run(tmp_path, 9, yardsticks=Yardsticks(baseline)).out
+    head = out / "baseline" / "baseline.json"
+    head.write_text(head.read_text(encoding="utf-8").replace("MCB-7", "MCB-8"), encoding="utf-8")
+    state, reason = drift_of_layer_1(rejected_first_field(out))
+    assert state == "not comparable"
+    assert "the copy of baseline mcb-7, version 1, cannot be relied on" in reason
+    assert "was altered since it was made" in reason
+    assert [(one.severity, one.path) for one in verify_run(out)] == [("error", "baseline")]
+
+
+def test_a_baseline_of_something_else_is_not_taken_for_that_of_the_run(runs, baseline, tmp_path):
+    out = vessel_run(tmp_path, 9, yardsticks=Yardsticks(baseline)).out
+    shutil.rmtree(out / "baseline")
+    save_baseline(baseline_of_runs(runs, "mcb-8", settings=QUICK), out / "baseline")
+    state, reason = drift_of_layer_1(rejected_first_field(out))
+    assert state == "not comparable"
+    assert "holds another baseline than baseline mcb-7, version 1" in reason
+    (complaint,) = verify_run(out)
+    assert complaint.message == "It is not baseline mcb-7, version 1, of this run."
 
 
 def test_a_vessel_in_two_runs_would_count_twice(runs):

@@ -18,8 +18,12 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+def _nothing(*_: object) -> None:
+    """Stand for a job that was let go."""
+
+
 class _Job:
-    """One job: what is to be done, and who is told on the main thread."""
+    """One job: what is to be done, and who is told on the main thread; holds on to nothing once that is over."""
 
     __slots__ = ("_call", "_done", "_failed", "_is_cancelled", "answer", "error", "future")
 
@@ -36,8 +40,9 @@ class _Job:
         """Do it; return whether somebody waits for the answer."""
         if self._is_cancelled:
             return False
+        call, self._call = self._call, _nothing
         try:
-            self.answer = self._call()
+            self.answer = call()
         except Exception as err:
             logger.debug("A job failed", exc_info=True)
             self.error = err
@@ -47,17 +52,24 @@ class _Job:
         """Hand the answer over, on the main thread."""
         if self._is_cancelled:
             return
-        if self.error is not None:
-            self._failed(self.error)
+        answer, error, done, failed = self.answer, self.error, self._done, self._failed
+        self._let_go()
+        if error is not None:
+            failed(error)
         else:
-            self._done(self.answer)
+            done(answer)
 
     def cancel(self) -> None:
         """Forget it."""
         self._is_cancelled = True
-        self.answer = None
+        self._let_go()
         if self.future is not None:
             self.future.cancel()
+
+    def _let_go(self) -> None:
+        """Hold on to no arrays: a lane keeps what was cancelled until its turn comes."""
+        self._call = self._done = self._failed = _nothing
+        self.answer = self.error = None
 
 
 class QtWork(QObject):

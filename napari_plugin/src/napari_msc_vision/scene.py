@@ -5,7 +5,7 @@ Works with a bare ``ViewerModel``; no Qt here. Nothing is measured here.
 
 import logging
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from napari_msc_vision.convert import Finding, Placement
 from napari_msc_vision.fields import Picture, Pictures, check_images, directions
 from napari_msc_vision.session import Message, ReviewSession
 from napari_msc_vision.steps import Step, Steps, WindowCurtain
-from napari_msc_vision.work import Task
+from napari_msc_vision.work import Latest, Task
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Scene:
         self._picture: Picture | None = None
         self._loading: Task | None = None
         self._is_reading = False
-        self._directing: Task | None = None
+        self._directing = Latest()
         self._layers: dict[str, Layer] = {}
         self._found: tuple[Finding, ...] = ()
         self._steps = Steps(session.work.later, WindowCurtain(viewer))
@@ -252,8 +252,12 @@ class Scene:
         return shown if path.exists() else f"{shown} {MOVED}"
 
     def _show_picture(self, picture: Picture) -> None:
+        level, corners = self.image.data_level, self.image.corner_pixels
+        is_alike = [one.shape for one in self.image.data] == [one.shape for one in picture.levels]
         with self._at_once(self.image, is_same_place=True):
             self.image.data = list(picture.levels)
+            if is_alike:  # else the coarsest level is drawn first
+                self.image.corner_pixels, self.image.data_level = corners, level
             self.image.reset_contrast_limits_range()
             self.image.contrast_limits = picture.limits
         overlay_of(self.viewer, "text").visible = False
@@ -272,8 +276,8 @@ class Scene:
         with ExitStack() as held:
             for layer in layers:
                 held.enter_context(layer._block_refresh())
-                if is_same_place:
-                    held.enter_context(layer.events.data.blocker(self.viewer._on_layers_change))
+                for heard in _heard_for_nothing(layer) if is_same_place else ():
+                    held.enter_context(layer.events.data.blocker(heard))
             yield
         for layer in layers:
             layer.refresh(extent=not is_same_place)
@@ -317,9 +321,7 @@ class Scene:
     def _direct(self) -> None:
         """Find the directions of the cells off the main thread, when somebody wants to see them."""
         picture, masks, placement = self._picture, self.session.masks, self.placement
-        if self._directing is not None:
-            self._directing.cancel()
-            self._directing = None
+        self._directing.cancel()
         if not self.orientation.visible or picture is None or masks is None or placement.pixel_size_um is None:
             return
         size_um = placement.pixel_size_um
@@ -330,15 +332,19 @@ class Scene:
         def tell(err: Exception) -> None:
             self.session.said.emit(Message("warning", f"Directions of the cells cannot be shown: {err}"))
 
-        self._directing = self.session.work.submit(
-            lambda: directions(picture, masks, placement.factor, size_um), show, tell, lane=LANE
+        self._directing.ask(
+            self.session.work,
+            lambda: directions(picture, masks, placement.factor, size_um),
+            show,
+            tell,
+            lane=LANE,
         )
 
     def _give_up(self) -> None:
-        for task in (self._loading, self._directing):
-            if task is not None:
-                task.cancel()
-        self._loading = self._directing = None
+        if self._loading is not None:
+            self._loading.cancel()
+        self._loading = None
+        self._directing.cancel()
         self._is_reading = False
 
     # --- the layers --------------------------------------------------------------------------------------------------
@@ -378,6 +384,14 @@ class Scene:
             else:
                 shown.insert(at, layer)
             at += 1
+
+
+def _heard_for_nothing(layer: Layer) -> Iterator[Callable[..., Any]]:
+    """Yield what follows when the data of a layer changes, though nothing is new to it where size and type stay."""
+    for heard in layer.events.data.callbacks:
+        owner = heard[0]() if isinstance(heard, tuple) else None
+        if owner is not None and heard[1] in ("_on_layers_change", "_on_colormap_change"):
+            yield getattr(owner, heard[1])
 
 
 def overlay_of(viewer: ViewerModel, name: str) -> Any:

@@ -34,7 +34,7 @@ from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_ev
 from msc_vision.review.log import read_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, difference
 from msc_vision.statistics.rollup import latest_fields
-from napari_msc_vision.work import DirectWork, Work
+from napari_msc_vision.work import DirectWork, Latest, Work
 
 T = TypeVar("T")
 Level = Literal["info", "warning", "error"]
@@ -124,6 +124,7 @@ class ReviewSession:
         latest = latest_fields(run.original.fields.values())
         self._latest = tuple(key for key in run.original.fields if key in latest)
         self._wanted: str | None = None
+        self._opening = Latest()
         self._base: FieldScore | None = None
         self._generation = 0
         self._done: list[MaskPatch] = []
@@ -141,12 +142,15 @@ class ReviewSession:
         """Open a field; ``field_opened`` follows when its masks are there. An event ``looked`` is written once."""
         if key == self.current:
             self._wanted = None
+            self._opening.cancel()
             return
         self._wanted = key
         if key in self._kept:
+            self._opening.cancel()
             self._opened(key, self._kept[key])
-        else:
-            self._submit(
+        elif not self._is_closed:
+            self._opening.ask(
+                self.work,
                 lambda: self._read_masks(key),
                 lambda masks: self._opened(key, masks),
                 lambda err: self._not_opened(key, err),

@@ -29,6 +29,7 @@ from msc_vision.report.cell_table import (
     cell_table,
     columns_for,
     joined_cells,
+    no_cells,
     read_cell_table,
 )
 from msc_vision.report.words import count
@@ -138,6 +139,21 @@ def vessel_cells(asked: Question) -> CellTable:
         If a table of objects cannot be read.
     """
     return _cells_of(asked, asked.fields, columns_for(asked.figure))
+
+
+class VesselCells:
+    """The cells of a vessel, read once for questions that come one after the other."""
+
+    def __init__(self) -> None:
+        self._stamp: object = None
+        self._cells = no_cells()
+
+    def of(self, asked: Question) -> CellTable:
+        """Return what `vessel_cells` returns; read anew when the question is about other cells."""
+        if self._stamp != asked.stamp:
+            self._cells = vessel_cells(asked)
+            self._stamp = asked.stamp
+        return self._cells
 
 
 def field_cells(asked: Question, row: ManifestRow) -> CellTable:

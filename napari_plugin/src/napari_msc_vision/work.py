@@ -45,6 +45,35 @@ class Work(Protocol):
         """Wait for what has begun and take no more."""
 
 
+class Latest:
+    """The last of several questions of one kind: whoever asks anew does not want the answer to the one before.
+
+    Without it, answers that nobody waits for pile up where questions come quicker than they are answered.
+    """
+
+    def __init__(self) -> None:
+        self._task: Task | None = None
+
+    def ask(
+        self,
+        work: Work,
+        job: Callable[[], T],
+        done: Callable[[T], object],
+        failed: Callable[[Exception], object],
+        *,
+        lane: str,
+    ) -> None:
+        """Hand over a job in place of the one before; see `Work.submit`."""
+        self.cancel()
+        self._task = work.submit(job, done, failed, lane=lane)
+
+    def cancel(self) -> None:
+        """Forget what was asked last, if no answer came yet."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+
 class _Done:
     def cancel(self) -> None:
         """Nothing is left to cancel."""

@@ -107,8 +107,9 @@ class ReviewedRun:
         Parameters
         ----------
         yardsticks : Yardsticks, optional
-            The baseline that the run was made with; a corrected field is compared with it again. Without it, what was
-            said of drift stands for layers that nobody changed, and nothing is said of others.
+            The baseline that the run was made with; a corrected field is compared with it again. By default the copy
+            in the run folder; where that is missing too, what was said of drift stands for layers that nobody changed,
+            and nothing is said of others.
 
         Raises
         ------

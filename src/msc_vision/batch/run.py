@@ -20,6 +20,7 @@ from msc_vision.batch.journal import JOURNAL_NAME, LOCK_NAME, Entry, FileStamp, 
 from msc_vision.batch.plan import DECIDING_PACKAGES, RunPlan
 from msc_vision.batch.progress import NullProgress, RunProgress, showing
 from msc_vision.batch.store import (
+    BASELINE_FOLDER,
     FIELDS_NAME,
     HASHES_NAME,
     LAYERS_NAME,
@@ -44,6 +45,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.io.images import content_sha256
 from msc_vision.io.manifest import read_manifest, write_manifest
 from msc_vision.io.sealed import canonical_sha256
+from msc_vision.morphology.baseline import save_baseline
 from msc_vision.records import FieldScore, Manifest
 from msc_vision.statistics.amounts import with_intervals
 from msc_vision.statistics.character import characters
@@ -370,6 +372,7 @@ def _finish(
     batches = batch_estimates(vessels, batches_of(task.row for task in plan.tasks), study=study)
     found = characters(pairs, plan.pipeline.sha256, plan.yardsticks)
     found = with_intervals(found, pairs, plan.catalogue, sampling)
+    _keep_baseline(plan)
     if _is_complete(out, journal):
         remove_output(plan.work_folder)
         return layers, vessels
@@ -384,6 +387,13 @@ def _finish(
     journal.set_meta(state=state)
     remove_output(plan.work_folder)
     return layers, vessels
+
+
+def _keep_baseline(plan: RunPlan) -> None:
+    """Put the baseline beside the results: a field that is corrected in a review is compared with it again."""
+    baseline, folder = plan.yardsticks.baseline, plan.out / BASELINE_FOLDER
+    if baseline is not None and not folder.exists():
+        save_baseline(baseline, folder)
 
 
 def _note_time(journal: Journal, clock: _Clock) -> None:

@@ -13,9 +13,9 @@ from msc_vision.batch.figures import Compared, FigureSettings
 from msc_vision.batch.finished import read_record
 from msc_vision.batch.pipeline import Pipeline
 from msc_vision.batch.run_files import read_bytes, read_object
-from msc_vision.batch.store import FIELDS_NAME, VESSELS_NAME, VESSELS_SCHEMA_VERSION
-from msc_vision.errors import InvalidArgumentError, InvalidDataError
-from msc_vision.morphology.baseline import Baseline
+from msc_vision.batch.store import BASELINE_FOLDER, FIELDS_NAME, VESSELS_NAME, VESSELS_SCHEMA_VERSION
+from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
+from msc_vision.morphology.baseline import Baseline, load_baseline
 from msc_vision.morphology.density import DensityCalibration
 from msc_vision.morphology.drift import Drift
 from msc_vision.records import FieldScore, ManifestRow
@@ -39,6 +39,8 @@ class ScoredRun:
     folder : Path
     record, vessels : mapping
         Content of run.json and of vessels.json.
+    baseline_trouble : str or None
+        Why the baseline that the run was compared with is not at hand; None if it is, or if there was none.
     fields : tuple of ScoredField
         All of them, of every time point, in the order of the manifest, with all their figures.
     drifts : mapping of str to Drift
@@ -54,6 +56,7 @@ class ScoredRun:
     drifts: Mapping[str, Drift]
     pipeline: Pipeline
     yardsticks: Yardsticks
+    baseline_trouble: str | None = None
 
     def figure_settings(self, catalogue: Catalogue) -> FigureSettings:
         """Return what turned the scores into figures."""
@@ -62,13 +65,9 @@ class ScoredRun:
 
     def compared(self, fields: Mapping[str, ScoredField]) -> Compared | None:
         """Return what the run said of drift, if it was compared with a baseline that is not at hand."""
-        stated = self.record["settings"]["baseline"]
-        if stated is None or self.yardsticks.baseline is not None:
+        if self.baseline_trouble is None:
             return None
-        reason = (
-            f"a review changed what was compared, and baseline {stated['id']}, version {stated['version']}, is not at"
-            " hand: open the run together with it"
-        )
+        reason = f"a review changed what was compared, and {self.baseline_trouble}"
         return Compared(fields, _characters(self.vessels, self.drifts), reason)
 
 
@@ -79,7 +78,7 @@ def read_scored_run(folder: Path, baseline: Baseline | None = None) -> ScoredRun
     ----------
     folder : Path
     baseline : Baseline, optional
-        The one that it was compared with.
+        The one that it was compared with; by default the copy that the run folder holds, if it does.
 
     Raises
     ------
@@ -98,7 +97,7 @@ def scored_run(folder: Path, record: Row, vessels: Row, content: bytes, baseline
     _check_version(folder, VESSELS_NAME, vessels, VESSELS_SCHEMA_VERSION)
     try:
         settings = record["settings"]
-        _check_baseline(folder, settings["baseline"], baseline)
+        baseline, trouble = _baseline_of(folder, settings["baseline"], baseline)
         rows = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
         return ScoredRun(
             folder,
@@ -108,6 +107,7 @@ def scored_run(folder: Path, record: Row, vessels: Row, content: bytes, baseline
             {row["key"]: _drift(row) for row in rows if row["status"] == "scored"},
             Pipeline.model_validate(settings["pipeline"]["content"]),
             _yardsticks(settings, baseline),
+            trouble,
         )
     except (OSError, KeyError, TypeError, ValidationError, pa.ArrowException) as err:
         said = " ".join(str(err).split())[:200]
@@ -147,15 +147,26 @@ def _check_version(folder: Path, name: str, content: Row, known: int) -> None:
         )
 
 
-def _check_baseline(folder: Path, stated: Row | None, baseline: Baseline | None) -> None:
-    if baseline is None:
-        return
-    if stated is None or stated["sha256"] != baseline.sha256:
-        was = "no baseline" if stated is None else f"baseline {stated['id']}, version {stated['version']}"
-        origin = baseline.head.origin
+def _baseline_of(folder: Path, stated: Row | None, given: Baseline | None) -> tuple[Baseline | None, str | None]:
+    """Return the baseline of a run, or why it is not at hand."""
+    name = "no baseline" if stated is None else f"baseline {stated['id']}, version {stated['version']}"
+    if given is not None and (stated is None or stated["sha256"] != given.sha256):
+        origin = given.head.origin
         raise InvalidArgumentError(
-            f"{folder} was compared with {was}, not with {origin.baseline_id}, version {origin.version}."
+            f"{folder} was compared with {name}, not with {origin.baseline_id}, version {origin.version}."
         )
+    if given is not None or stated is None:
+        return given, None
+    kept = folder / BASELINE_FOLDER
+    if not kept.is_dir():
+        return None, f"{name}, is not at hand: open the run together with it"
+    try:
+        found = load_baseline(kept)
+    except MscVisionError as err:
+        return None, f"the copy of {name}, cannot be relied on: {str(err).removesuffix('.')}"
+    if found.sha256 != stated["sha256"]:
+        return None, f"{kept} holds another baseline than {name}"
+    return found, None
 
 
 def _yardsticks(settings: Row, baseline: Baseline | None) -> Yardsticks:

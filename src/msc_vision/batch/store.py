@@ -47,6 +47,8 @@ HASHES_NAME = "hashes.json"
 TABLES = (FIELDS_NAME, LAYERS_NAME, VESSELS_NAME, MANIFEST_NAME)
 VESSELS_SCHEMA_VERSION = 3
 LABELS_NAME = "labels"
+BASELINE_FOLDER = "baseline"
+"""Of a run that was compared with a baseline: that baseline, so that what a review changes is compared with it too."""
 WORK_NAME = ".work"
 LABELS_SUFFIX = ".ome.zarr"
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from msc_vision.batch.journal import JOURNAL_NAME, LOCK_NAME
 from msc_vision.batch.store import (
+    BASELINE_FOLDER,
     FIELDS_NAME,
     HASHES_NAME,
     LABELS_NAME,
@@ -31,10 +32,11 @@ from msc_vision.batch.store import (
 )
 from msc_vision.batch.verify_decisions import verify_decisions
 from msc_vision.batch.verify_reviews import verify_reviews
-from msc_vision.errors import InvalidArgumentError, InvalidDataError
+from msc_vision.errors import InvalidArgumentError, InvalidDataError, MscVisionError
 from msc_vision.io.images import content_sha256
 from msc_vision.io.labels import is_within_judgeable
 from msc_vision.io.sealed import canonical_sha256
+from msc_vision.morphology.baseline import load_baseline
 from msc_vision.records import Complaint
 from msc_vision.vessels import Catalogue
 
@@ -48,6 +50,7 @@ _KNOWN = frozenset(
         LABELS_NAME,
         JOURNAL_NAME,
         LOCK_NAME,
+        BASELINE_FOLDER,
         "report.html",
         "decisions",
         "reviews",
@@ -91,6 +94,7 @@ def verify_run(path: Path, catalogue: Catalogue | None = None) -> tuple[Complain
         )
         return tuple(complaints)
     complaints += [*_check_hashes(path, record), *_check_json(path), *_check_tables(folder), *_check_foreign(path)]
+    complaints += _check_baseline(path, record)
     if folder.has_all_columns:
         complaints += [
             *_check_fields(folder.rows),
@@ -221,6 +225,29 @@ def _check_foreign(path: Path) -> Iterator[Complaint]:
     for entry in sorted(labels.iterdir()) if labels.is_dir() else ():
         if f"{LABELS_NAME}/{entry.name}" not in listed:
             yield _error("These labels belong to no scored field.", f"{LABELS_NAME}/{entry.name}")
+
+
+def _check_baseline(path: Path, record: Mapping[str, Any]) -> Iterator[Complaint]:
+    stated, kept = record["settings"].get("baseline"), path / BASELINE_FOLDER
+    if stated is None:
+        if kept.exists():
+            yield Complaint("warning", "The run was compared with no baseline; this one is not its.", path=kept.name)
+        return
+    if not kept.exists():
+        yield Complaint(
+            "warning",
+            f"Baseline {stated['id']} is not kept with the run: of fields that a review changes, drift is not known."
+            " --resume with --baseline puts it there.",
+            path=kept.name,
+        )
+        return
+    try:
+        found = load_baseline(kept)
+    except MscVisionError as err:
+        yield _error(str(err), kept.name)
+        return
+    if found.sha256 != stated["sha256"]:
+        yield _error(f"It is not baseline {stated['id']}, version {stated['version']}, of this run.", kept.name)
 
 
 def _listed(path: Path) -> frozenset[str]:

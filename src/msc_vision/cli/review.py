@@ -34,8 +34,8 @@ def review(
 
     A field is still open if nobody looked at it, if two people judged it differently without knowing of each other, or
     if its masks were corrected and not measured again. The last happens when the program was stopped in the middle;
-    --measure puts it right, which takes the images and a second or so for each field. With --baseline, the one that
-    the run was compared with, corrected fields are compared with it again.
+    --measure puts it right, which takes the images and a second or so for each field. Corrected fields are compared
+    with the baseline of the run again: the copy in RUN/baseline, or, for runs of older versions, that of --baseline.
 
     Exit code 3 if --measure could not measure a field.
 

@@ -55,6 +55,12 @@ class FollowingDock(QWidget):
             raise RuntimeError("No run is open.")
         return self.scene.session
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether this dock lies behind another one, or was closed, in a window that is shown."""
+        window = getattr(getattr(self.viewer, "window", None), "_qt_window", None)
+        return window is not None and window.isVisible() and not self.isVisible()
+
     def signals(self, session: ReviewSession) -> list[tuple[Any, Callable[..., Any]]]:
         """Return what of a session is listened to, and by what."""
         raise NotImplementedError

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QItemSelectionModel, Qt
+from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -31,7 +32,8 @@ from napari_msc_vision.docks.drawing import CourseView, DistributionView
 from napari_msc_vision.docks.following import FollowingDock, column
 from napari_msc_vision.docks.snapshot import captioned_png
 from napari_msc_vision.session import Message, ReviewSession
-from napari_msc_vision.tables import SCOPE_WORDS, Answer, Scope
+from napari_msc_vision.tables import SCOPE_WORDS, Answer, Scope, VesselCells
+from napari_msc_vision.work import Latest
 
 CELLS_LANE, COURSE_LANE, EXPORT_LANE = "cells", "course", "export"
 NO_CELL = "Click a cell in the picture or a row of the table."
@@ -47,10 +49,11 @@ class MeasureDock(FollowingDock):
         self.answer: Answer | None = None
         self.selected = 0
         self.other_runs: tuple[Path, ...] = ()
-        self._vessel: tuple[object, CellTable] | None = None
+        self._vessel = VesselCells()
         self._own: CellTable | None = None
         self._own_of: object = None
-        self._asked = 0
+        self._asking, self._course = Latest(), Latest()
+        self._is_stale = False
         self._mark: CellMark | None = None
         self._is_following = False
         self._build()
@@ -155,9 +158,16 @@ class MeasureDock(FollowingDock):
             self._let_go_of_layers()
             self._mark = CellMark(self.scene, self.session.cell_selected.emit)
             self.scene.cells.events.selected_label.connect(self._on_label_picked)
-            self._vessel, self.other_runs = None, ()
+            self._vessel, self.other_runs = VesselCells(), ()
         if self.session.current is not None:
             self._on_field_opened(self.session.current)
+            self._on_figures_changed()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  (Qt's name)
+        """Catch up with what changed while the dock was not seen."""
+        super().showEvent(event)
+        if self._is_stale and self.scene is not None:
+            self._on_figures_changed()
 
     def _let_go_of_layers(self) -> None:
         if self._mark is not None:
@@ -171,12 +181,13 @@ class MeasureDock(FollowingDock):
         self._let_go_of_layers()
 
     def _on_field_opened(self, _key: str) -> None:
+        """Let go of the field that was open; the figures of this one follow at once."""
         self.selected, self._own, self._own_of = 0, None, None
+        self.cells = self.answer = None
+        self._asking.cancel()
         if self._mark is not None:
             self._mark.hide()
         self.view.mark(None)
-        self._ask()
-        self._show_course()
 
     def _on_figures_changed(self) -> None:
         self._ask()
@@ -186,34 +197,31 @@ class MeasureDock(FollowingDock):
 
     def _ask(self) -> None:
         """Ask for the distribution and the table of the open field; the answer comes when it is there."""
-        if self.scene is None:
+        self._is_stale = self.is_behind
+        if self.scene is None or self._is_stale:
             return
         session = self.session
         scope: Scope = self.scope_box.currentData()
         asked = tables.question(session, CELL_FIGURES[self.figure_box.currentIndex()], scope, self.baseline)
         if asked is None:
             return
-        self._asked += 1
-        number, known = self._asked, None
-        if self._vessel is not None and self._vessel[0] == asked.stamp:
-            known = self._vessel[1]
         stamp, row = tables.masks_stamp(session), session.row(asked.key)
         field = tables.open_field(session, self._own, self._own_of)
 
-        def job() -> tuple[CellTable, CellTable, Answer]:
-            vessel = known if known is not None else tables.vessel_cells(asked)
+        vessel = self._vessel
+
+        def job() -> tuple[CellTable, Answer]:
             cells = tables.open_cells(field)
             if cells is None:
                 cells = tables.field_cells(asked, row)
-            return vessel, cells, tables.answer(asked, tables.with_open_field(vessel, asked.key, cells))
+            return cells, tables.answer(asked, tables.with_open_field(vessel.of(asked), asked.key, cells))
 
-        def done(found: tuple[CellTable, CellTable, Answer]) -> None:
-            self._vessel = asked.stamp, found[0]
-            if number == self._asked and asked.key == session.current:
-                self._own, self._own_of = found[1], stamp
-                self._show(found[1], found[2])
+        def done(found: tuple[CellTable, Answer]) -> None:
+            if asked.key == session.current:
+                self._own, self._own_of = found[0], stamp
+                self._show(*found)
 
-        session.work.submit(job, done, self._failed, lane=CELLS_LANE)
+        self._asking.ask(session.work, job, done, self._failed, lane=CELLS_LANE)
 
     def _show(self, cells: CellTable, answer: Answer) -> None:
         self.cells, self.answer = cells, answer
@@ -299,7 +307,8 @@ class MeasureDock(FollowingDock):
         session = self.session
         vessel_id, figures = session.row(str(session.current)).vessel_id, session.figures
         run, others, catalogue = session.run.folder, self.other_runs, session.run.catalogue
-        session.work.submit(
+        self._course.ask(
+            session.work,
             lambda: tables.course_of(run, vessel_id, others, catalogue, figures),
             self._course_came,
             self._failed,
@@ -328,6 +337,8 @@ class MeasureDock(FollowingDock):
     def save_cells(self) -> None:
         """Save the table of the open field."""
         cells = self.cells
+        if cells is None and self.scene is not None:
+            self.session.said.emit(Message("info", "The cells of this field are being read: try again in a moment."))
         if cells is not None and (path := self._asked_path("Cells of this field", "cells.csv", "CSV (*.csv)")):
             self._save(path, lambda: cells_csv(cells).encode())
 

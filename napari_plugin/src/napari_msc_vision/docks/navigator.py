@@ -26,6 +26,7 @@ from napari_msc_vision.docks.unsaved import UnsavedBar
 from napari_msc_vision.ladder import ladder_of, progress_of
 from napari_msc_vision.mosaic_view import MosaicView
 from napari_msc_vision.session import ReviewSession
+from napari_msc_vision.work import Latest
 
 NEXT, PREVIOUS, NEXT_NEW, MOSAIC = "N", "Shift+N", "U", "G"
 TITLE = "Most worth a look"
@@ -54,6 +55,7 @@ class NavigatorDock(FollowingDock):
         self.mosaic: MosaicView | None = None
         self._records: dict[str, Record] = {}
         self._has_records = False
+        self._reading = Latest()
         self._build()
         for sequence, action in (
             (NEXT, self.open_next),
@@ -241,7 +243,9 @@ class NavigatorDock(FollowingDock):
             found = {name: session.records(name) for name in names}
             return {name: records[0] for name, records in found.items() if records}
 
-        session.work.submit(read, self._records_came, lambda _: None, lane="records")  # the decide dock tells
+        self._reading.ask(
+            session.work, read, self._records_came, lambda _: None, lane="records"
+        )  # the decide dock tells
 
     def _records_came(self, records: dict[str, Record]) -> None:
         if self.scene is None or _ids(records) == _ids(self._records):
