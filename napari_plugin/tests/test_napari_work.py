@@ -1,12 +1,19 @@
 """Work beside the window: answers come on the main thread, in order, and nothing is lost at the end."""
 
+import gc
 import threading
 import time
+import weakref
 
 import pytest
 
 pytest.importorskip("qtpy")
 from napari_msc_vision.qt_work import QtWork
+from napari_msc_vision.work import DirectWork, Latest
+
+
+class Picture:
+    """Something that is large."""
 
 
 @pytest.fixture
@@ -91,3 +98,32 @@ def test_the_window_answers_between_two_answers(work, qtbot):
     qtbot.waitUntil(lambda: {0, 1, 2} <= set(order))
     timer.stop()
     assert "tick" in order[order.index(0) : order.index(2)]
+
+
+def test_of_several_questions_the_last_one_is_answered_and_the_others_are_let_go(work, qtbot):
+    begun, go, heard = threading.Event(), threading.Event(), []
+    work.submit(lambda: (begun.set(), go.wait(5)), lambda _: None, fail)
+    begun.wait(5)
+    latest, seen = Latest(), []
+    for i in range(4):
+        picture = Picture()
+        seen.append(weakref.ref(picture))
+        latest.ask(work, lambda i=i, _picture=picture: i, heard.append, fail, lane="work")
+    del picture
+    assert [one() is None for one in seen] == [True, True, True, False]  # though the lane is still busy
+    go.set()
+    work.submit(lambda: "end", heard.append, fail)
+    qtbot.waitUntil(lambda: "end" in heard)
+    assert heard == [3, "end"]
+    gc.collect()
+    assert seen[3]() is None
+
+
+def test_a_question_that_was_answered_may_be_cancelled(work, qtbot):
+    latest, heard = Latest(), []
+    latest.ask(work, lambda: 1, heard.append, fail, lane="work")
+    qtbot.waitUntil(lambda: bool(heard))
+    latest.cancel()
+    latest.cancel()
+    latest.ask(DirectWork(), lambda: 2, heard.append, fail, lane="work")
+    assert heard == [1, 2]

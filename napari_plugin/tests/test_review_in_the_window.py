@@ -1,5 +1,7 @@
 """A whole review in the real window, by mouse and keys: open, walk, paint, split, reject, judge, sign, open again."""
 
+import threading
+
 import numpy as np
 import pytest
 from napari_plugin.mouse import Mouse, settle, until
@@ -9,7 +11,8 @@ from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.decision.rule_file import rule_set_yaml
 from msc_vision.decision.rules import RuleSet
 from msc_vision.review.log import read_log
-from napari_msc_vision import registry
+from napari_msc_vision import fields, mosaic_view, proposal_view, registry, tables
+from napari_msc_vision import session as session_module
 from napari_msc_vision.opening import open_later
 
 
@@ -51,6 +54,33 @@ def cut_a_cell_and_paint_out_a_strip(viewer, scene, correct, rest):
     mouse.stroke((20, 20), (20, 120))
     rest()
     assert not session.masks.judgeable[20, 60]
+
+
+LONG = {
+    ReviewedRun: ("masks", "with_score", "edit", "keep_measured", "act"),
+    session_module: ("second_look", "measure_masks", "decide", "save_decision"),
+    fields: ("load_picture",),
+    mosaic_view: ("thumbnail",),
+    tables: ("vessel_cells", "answer"),
+    proposal_view: ("propose_masks",),
+}
+"""What reads, measures or writes a field."""
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Note for everything that takes long the threads that it ran in."""
+    noted = {name: set() for names in LONG.values() for name in names}
+    for owner, names in LONG.items():
+        for name in names:
+            own = getattr(owner, name)
+
+            def noting(*args, _own=own, _name=name, **options):
+                noted[_name].add(threading.get_ident())
+                return _own(*args, **options)
+
+            monkeypatch.setattr(owner, name, noting)
+    return noted
 
 
 def test_a_review_from_opening_to_signing_is_there_when_the_run_is_opened_again(
@@ -105,3 +135,60 @@ def test_a_review_from_opening_to_signing_is_there_when_the_run_is_opened_again(
     scene_again = registry.open_run(other, small_run)
     scene_again.session.open(corrected)
     assert np.array_equal(scene_again.cells.data, again.masks(corrected).cells)
+
+
+def test_what_takes_long_is_never_done_in_the_thread_of_the_window(threads, opened, site_rules):
+    viewer, scene = opened
+    session = scene.session
+    navigator, correct, decide, measure = (dock(viewer, name) for name in ("Navigator", "Correct", "Decide", "Measure"))
+
+    def rest():
+        settle(0.2)
+        until(lambda: scene.is_complete and session.is_measured and session.n_unsaved == 0)
+
+    measure.parentWidget().raise_()
+    until(lambda: measure.cells is not None)
+    scene.pictures.clear()
+    navigator.open_next()
+    rest()
+    cut_a_cell_and_paint_out_a_strip(viewer, scene, correct, rest)
+    correct.tabs.setCurrentWidget(correct.proposal)
+    correct.proposal.propose.click()
+    until(lambda: not correct.proposal.accept.isHidden())
+    correct.proposal.accept.click()
+    rest()
+    navigator.toggle_mosaic()
+    until(lambda: bool(threads["thumbnail"]))
+    decide.vessel.add_rules(str(site_rules), site_rules.name)
+    decide.judge_vessel()
+    until(decide.vessel.sign.isEnabled)
+    assert {name for name, seen in threads.items() if not seen} == set()
+    assert {name for name, seen in threads.items() if threading.get_ident() in seen} == set()
+
+
+def test_a_dock_that_nobody_sees_asks_nothing_and_catches_up_when_it_is_seen(threads, opened):
+    viewer, scene = opened
+    navigator, correct, measure = (dock(viewer, name) for name in ("Navigator", "Correct", "Measure"))
+
+    def walk_on():
+        before = scene.key
+        navigator.open_next()
+        until(lambda: scene.key != before and scene.is_complete)
+        settle(0.3)
+        return scene.key
+
+    walk_on()
+    assert measure.cells is None
+    assert not threads["answer"]
+    measure.parentWidget().raise_()
+    until(lambda: measure.cells is not None)
+    assert measure.cells.fields == (scene.key,)
+    correct.parentWidget().raise_()
+    until(lambda: measure.visibleRegion().isEmpty())
+    threads["answer"].clear()
+    walk_on()
+    assert measure.cells is None
+    assert not threads["answer"]
+    measure.parentWidget().raise_()
+    until(lambda: measure.cells is not None)
+    assert measure.cells.fields == (scene.key,)

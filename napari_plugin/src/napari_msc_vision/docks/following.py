@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeySequence, QShortcut
 from qtpy.QtWidgets import QLabel, QStackedLayout, QVBoxLayout, QWidget
 
@@ -29,6 +29,7 @@ class FollowingDock(QWidget):
         super().__init__()
         self.viewer = bare(napari_viewer)
         self.scene: Scene | None = None
+        self._is_stale = False
         self.face = QWidget()
         self._hint = QLabel(HINT)
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -55,11 +56,15 @@ class FollowingDock(QWidget):
             raise RuntimeError("No run is open.")
         return self.scene.session
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether this dock lies behind another one, or was closed, in a window that is shown."""
+    def put_off(self) -> bool:
+        """Return whether nobody sees the dock, as it lies behind another one or was closed; it catches up later."""
         window = getattr(getattr(self.viewer, "window", None), "_qt_window", None)
-        return window is not None and window.isVisible() and not self.isVisible()
+        is_shown = window is not None and window.isVisible()
+        self._is_stale = is_shown and self.visibleRegion().isEmpty()  # a tab behind another one is visible to Qt
+        return self._is_stale
+
+    def catch_up(self) -> None:
+        """Show what was put off."""
 
     def signals(self, session: ReviewSession) -> list[tuple[Any, Callable[..., Any]]]:
         """Return what of a session is listened to, and by what."""
@@ -93,6 +98,9 @@ class FollowingDock(QWidget):
                 self._stop_listening()
             else:
                 self._take_keys()
+        elif event.type() == QEvent.Type.Paint and self._is_stale:
+            self._is_stale = False
+            QTimer.singleShot(0, self, self.catch_up)
         return bool(super().event(event))
 
     def _take_keys(self) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QItemSelectionModel, Qt
-from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -53,7 +52,6 @@ class MeasureDock(FollowingDock):
         self._own: CellTable | None = None
         self._own_of: object = None
         self._asking, self._course = Latest(), Latest()
-        self._is_stale = False
         self._mark: CellMark | None = None
         self._is_following = False
         self._build()
@@ -163,11 +161,9 @@ class MeasureDock(FollowingDock):
             self._on_field_opened(self.session.current)
             self._on_figures_changed()
 
-    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802  (Qt's name)
-        """Catch up with what changed while the dock was not seen."""
-        super().showEvent(event)
-        if self._is_stale and self.scene is not None:
-            self._on_figures_changed()
+    def catch_up(self) -> None:
+        """Show what changed while the dock was not seen."""
+        self._on_figures_changed()
 
     def _let_go_of_layers(self) -> None:
         if self._mark is not None:
@@ -197,8 +193,7 @@ class MeasureDock(FollowingDock):
 
     def _ask(self) -> None:
         """Ask for the distribution and the table of the open field; the answer comes when it is there."""
-        self._is_stale = self.is_behind
-        if self.scene is None or self._is_stale:
+        if self.scene is None or self.put_off():
             return
         session = self.session
         scope: Scope = self.scope_box.currentData()
