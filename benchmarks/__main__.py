@@ -15,6 +15,7 @@ GENERAL, NETWORK, REALISM = DOCS / "benchmarks.md", DOCS / "network.md", DOCS / 
 MORPHOLOGY, SAMPLING, GROWTH = DOCS / "morphology.md", DOCS / "sampling.md", DOCS / "growth.md"
 SERVICE = DOCS / "service.md"
 STORE = DOCS / "store.md"
+REVIEW = DOCS / "review.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ PARTS: Mapping[str, Part] = {
     "store": Part("store", STORE),
     "service": Part("service", SERVICE),
     "service-faults": Part("service_faults", SERVICE),
+    "review": Part("review", REVIEW),
     "ablation": Part("ablation", NETWORK, is_usual=False),
 }
 

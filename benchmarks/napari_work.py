@@ -1,8 +1,9 @@
 """How quickly work goes off the main thread and back: our QtWork against the workers of napari and a plain QRunnable.
 
-napari's ``thread_worker`` is superqt's. Run it where the plugin is installed: ``python -m benchmarks.napari_work``.
+napari's ``thread_worker`` is superqt's. ``python -m benchmarks.napari_work`` prints JSON.
 """
 
+import json
 import os
 import statistics
 import time
@@ -112,14 +113,22 @@ def main() -> None:
         "napari/superqt thread_worker": with_thread_worker(),
         "QRunnable and a signal": with_runnable(),
     }
-    print(f"{'way':37}{'latency ms, median':>20}{'95 %':>8}{'jobs/s':>9}{'hand over µs':>14}")
+    found = []
     for name, start in ways.items():
         bench.latency_ms(start)
         latency = bench.latency_ms(start)
         rate, cost = bench.throughput(start)
         high = statistics.quantiles(latency, n=20)[-1]
-        print(f"{name:37}{statistics.median(latency):20.2f}{high:8.2f}{rate:9.0f}{cost:14.0f}")
+        row = {
+            "way": name,
+            "median_ms": statistics.median(latency),
+            "p95_ms": high,
+            "per_s": rate,
+            "hand_over_us": cost,
+        }
+        found.append(row)
     work.close()
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time the figures of a review at 36 layers x 25 fields: open, one changed field, one judgement; no pictures.
 
-Run with ``python benchmarks/review_speed.py``; every time is a median.
+Run with ``python -m benchmarks.review_speed``; every time is a median.
 """
 
 import statistics
@@ -49,11 +49,10 @@ def median_ms(work: Callable[[int], object], n: int = 21) -> float:
     return 1000 * statistics.median(times)
 
 
-def main() -> None:
-    """Print the times."""
+def figure_times_ms() -> dict[str, float]:
+    """Return how long the figures of the whole vessel take, by what changed."""
     fields = stack()
     settings = FigureSettings(load_catalogue(), "standard", SamplingSettings(), "recipe", Yardsticks())
-    print(f"everything anew: {median_ms(lambda _: FigureKeeper(fields, settings).figures(fields), 3):.0f} ms")
     keeper = FigureKeeper(fields, settings)
     keeper.figures(fields)
     keys = list(fields)
@@ -63,9 +62,12 @@ def main() -> None:
         score = replace(fields[key].score, confluency_percent=50.0 + i)
         return keeper.figures({**fields, key: replace(fields[key], score=score)})
 
-    print(f"one field changed: {median_ms(one_field):.0f} ms")
-    print(f"nothing changed: {median_ms(lambda _: keeper.figures(fields)):.1f} ms")
+    return {
+        "everything anew": median_ms(lambda _: FigureKeeper(fields, settings).figures(fields), 3),
+        "one field changed": median_ms(one_field),
+        "nothing changed": median_ms(lambda _: keeper.figures(fields)),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    print(figure_times_ms())
