@@ -56,11 +56,14 @@ def open_later(viewer: Any, folder: Path, opened: Callable[[Scene], object] = la
         Hears when it is shown.
     """
     work = QtWork()
+    bar = progress(total=0, desc=f"Opening {folder.name}")
 
     def show(run: ReviewedRun) -> None:
+        bar.close()
         opened(show_in_window(viewer, run, work))
 
     def fail(err: Exception) -> None:
+        bar.close()
         work.close()
         tell(Message("error", _sentence(err)))
 
