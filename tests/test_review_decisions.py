@@ -1,19 +1,22 @@
 """Decisions after a review: what people said counts, is named, and is replayed; damage is told in a sentence."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from decision_cases import no_sign, rules, window
-from evidence_cases import WITHOUT_NETWORK, asked, run_of, wide_rules
+from evidence_cases import WITHOUT_NETWORK, asked, growing_flask, run_of, wide_rules
 from msc_vision.batch.decisions import decide, save_decision
 from msc_vision.batch.evidence import evidence_stamp, read_evidence
+from msc_vision.batch.forecasts import ForecastRequest, forecast_runs
 from msc_vision.batch.replay import replay_record
 from msc_vision.batch.reviewed_files import with_review
 from msc_vision.batch.run_files import read_run_files
 from msc_vision.batch.verify import verify_run
 from msc_vision.decision.record import record_text
+from msc_vision.errors import InvalidArgumentError, InvalidDataError
 from msc_vision.review.events import Deed, Target
 from msc_vision.review.log import read_log
 from review_cases import (
@@ -185,6 +188,76 @@ def test_a_marked_sign_is_not_met_and_stays_so_when_its_field_is_rejected(out):
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
+
+
+# --- earlier runs ----------------------------------------------------------------------------------------------------
+
+LATER = (70.0, 90.0)
+
+
+@pytest.fixture
+def days(tmp_path):
+    """A flask on three mornings, a run each."""
+    return [run_of(tmp_path / f"day-{day}", growing_flask(days=(day,))) for day in range(3)]
+
+
+def enters(days, **options):
+    (outlook,) = read_evidence(days[2], windows=[LATER], history=days[:2], **options).outlooks.values()
+    return outlook
+
+
+def reject_the_fullest(folder):
+    """Reject the field of a morning with the most cells: the culture seems to have been behind."""
+    run = opened(folder)
+    fullest = max(run.original.fields.values(), key=lambda one: one.score.confluency_percent)
+    reject(run, ANNA, fullest.score.key)
+
+
+def test_a_review_of_an_earlier_run_changes_the_forecast_and_is_named(days):
+    before = enters(days)
+    reject_the_fullest(days[1])
+    after = enters(days)
+    assert (before.reason, after.reason) == (None, None)
+    assert after.enters_at != before.enters_at
+    names = [one.path for one in read_evidence(days[2], windows=[LATER], history=days[:2]).inputs]
+    (name,) = [name for name in names if "reviews/" in name]
+    assert re.fullmatch(r"history/[0-9a-f]{12}/reviews/[^/]+\.json", name)
+    assert enters(days, reviews=()) == before
+
+
+def test_a_forecast_from_the_command_line_counts_reviews(days):
+    before = forecast_runs(days, CATALOGUE, ForecastRequest(window_percent=LATER))
+    reject_the_fullest(days[1])
+    after = forecast_runs(days, CATALOGUE, ForecastRequest(window_percent=LATER))
+    assert before[0].enters_at != after[0].enters_at
+
+
+def test_what_is_reviewed_later_in_an_earlier_run_does_not_change_the_replay(days):
+    reject_the_fullest(days[0])
+    rule_set = wide_rules()
+    record = decide(days[2], rule_set, asked(), history=days[:2])
+    (name,) = [one["path"] for one in record["provenance"]["inputs"] if "reviews/" in one["path"]]
+    assert replay_record(record, days[2], rule_set, history=days[:2]).holds
+    reject_the_fullest(days[1])
+    assert replay_record(record, days[2], rule_set, history=days[:2]).holds
+    (days[0] / "reviews" / name.split("/")[-1]).unlink()
+    assert not replay_record(record, days[2], rule_set, history=days[:2]).holds
+
+
+def test_a_review_of_an_earlier_run_is_noticed_by_what_keeps_evidence_at_hand(days):
+    before = evidence_stamp(days[2], days[:2])
+    reject_the_fullest(days[0])
+    assert evidence_stamp(days[2], days[:2]) != before
+
+
+def test_an_earlier_run_with_a_damaged_review_cannot_serve(days):
+    reject_the_fullest(days[0])
+    (event,) = (days[0] / "reviews").glob("*.json")
+    event.write_text("{}", encoding="utf-8")
+    with pytest.raises(InvalidArgumentError, match=r"cannot serve as history: reviews/.*\.json "):
+        enters(days)
+    with pytest.raises(InvalidDataError, match=r"its review cannot be relied on: reviews/.*\.json"):
+        forecast_runs(days, CATALOGUE, ForecastRequest())
 
 
 def test_what_is_reviewed_later_does_not_change_the_replay(out):

@@ -77,7 +77,8 @@ def read_evidence(
     chosen = _chosen(files, vessel_id)
     try:
         files = with_review(files, {chosen, *_mates(files, chosen)}, read_log(run, only=reviews), catalogue)
-        return _evidence(files, chosen, windows, read_past(history, prior), catalogue)
+        past = read_past(history, prior, chosen, catalogue, reviews)
+        return _evidence(files, chosen, windows, past, catalogue)
     except (KeyError, TypeError, AttributeError, IndexError) as err:
         raise InvalidDataError(
             f"{run}: not written as a run folder is ({type(err).__name__}: {err}); check with `msc-vision verify`."
@@ -95,7 +96,7 @@ def evidence_stamp(run: Path, history: Sequence[Path] = (), prior: Path | None =
     names = (RUN_NAME, *READ)
     files = [run / name for name in names] + [folder / name for folder in history for name in names]
     stamps = tuple(_stamp(path) for path in (*files, *(() if prior is None else (prior,))))
-    return stamps, review_stamp(run)
+    return stamps, tuple(review_stamp(one) for one in (run, *history))
 
 
 def _stamp(path: Path) -> tuple[str, int, int, int]:

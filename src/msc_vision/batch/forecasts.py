@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from msc_vision.batch.courses import VesselCourse, vessel_courses
+from msc_vision.batch.reviewed_files import reviewed_fields
 from msc_vision.errors import InvalidArgumentError, UndefinedResultError
 from msc_vision.statistics.growth import Departure, ForecastBand, GrowthPosterior, WindowForecast, departure, fit_growth
 from msc_vision.statistics.growth_prior import BankPrior, learn_prior, placeholder_prior
@@ -99,14 +100,16 @@ class VesselForecast:
 def forecast_runs(runs: Sequence[Path], catalogue: Catalogue, request: ForecastRequest) -> tuple[VesselForecast, ...]:
     """Return a forecast of every vessel in some finished runs.
 
-    A vessel that cannot be forecast has a reason instead; it does not stop the others.
+    Fields count as reviews left them. A vessel that cannot be forecast has a reason instead; it does not stop the
+    others.
 
     Raises
     ------
     InvalidArgumentError, InvalidDataError
-        If a run cannot be read.
+        If a run cannot be read, or its review cannot be relied on.
     """
-    return tuple(forecast_course(course, request) for course in vessel_courses(runs, catalogue))
+    courses = vessel_courses(runs, catalogue, {run: reviewed_fields(run, catalogue) for run in runs})
+    return tuple(forecast_course(course, request) for course in courses)
 
 
 def forecast_course(course: VesselCourse, request: ForecastRequest) -> VesselForecast:
@@ -118,14 +121,17 @@ def forecast_course(course: VesselCourse, request: ForecastRequest) -> VesselFor
 
 
 def prior_of_runs(runs: Sequence[Path], catalogue: Catalogue, source: str, request: ForecastRequest) -> BankPrior:
-    """Return how the cultures of a bank grow, learned from whole cultures of it.
+    """Return how the cultures of a bank grow, learned from whole cultures of it, as reviews left their fields.
 
     Raises
     ------
+    InvalidDataError
+        If a run cannot be read, or its review cannot be relied on.
     InvalidArgumentError
         If the vessels are of several banks or media, or no vessel has two time points.
     """
-    courses = [course for course in vessel_courses(runs, catalogue) if len(course.scans) > 1]
+    reviewed = {run: reviewed_fields(run, catalogue) for run in runs}
+    courses = [course for course in vessel_courses(runs, catalogue, reviewed) if len(course.scans) > 1]
     if not courses:
         raise InvalidArgumentError("No vessel has two time points or more: nothing to learn growth from.")
     for name in ("bank", "medium"):

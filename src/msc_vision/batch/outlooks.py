@@ -1,16 +1,18 @@
 """When a vessel is forecast to be within the windows that a decision asks for, out of this run and earlier ones."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from msc_vision.batch.courses import VesselCourse, vessel_courses
 from msc_vision.batch.forecasts import ForecastRequest, forecast_course, read_prior
+from msc_vision.batch.reviewed_files import with_review
 from msc_vision.batch.run_files import RunFiles, read_run_files
 from msc_vision.batch.store import FIELDS_NAME, RUN_NAME
 from msc_vision.decision.evidence import Input, Outlook
 from msc_vision.errors import InvalidArgumentError, MscVisionError
+from msc_vision.review.log import read_log
 from msc_vision.statistics.growth_prior import placeholder_prior
 from msc_vision.statistics.rollup import ScoredField
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -28,7 +30,7 @@ class Past:
     Attributes
     ----------
     history : tuple of RunFiles
-        Earlier runs, ordered by the hash of their fields.
+        Earlier runs after their reviews, ordered by the hash of their fields.
     prior : Path or None
         How the bank grows.
     """
@@ -41,23 +43,41 @@ class Past:
         """The files that a forecast rests on besides those of the run."""
         found = []
         for one in self.history:
-            folder = f"{HISTORY}/{one.sha256[FIELDS_NAME][:12]}"
+            folder = _place(one)
             found.append(Input(f"{folder}/{FIELDS_NAME}", one.sha256[FIELDS_NAME]))
             found.append(Input(f"{folder}/{RUN_NAME}#settings", str(one.record.get("settings_sha256"))))
+            found += [Input(f"{folder}/{name}", digest) for name, digest in one.reviews.items()]
         if self.prior is not None:
             found.append(Input(PRIOR, prior_sha256(self.prior)))
         return tuple(found)
 
 
-def read_past(history: Sequence[Path], prior: Path | None) -> Past:
-    """Return what is known besides the run.
+def read_past(
+    history: Sequence[Path],
+    prior: Path | None,
+    vessel_id: str,
+    catalogue: Catalogue | None = None,
+    reviews: Collection[str] | None = None,
+) -> Past:
+    """Return what is known of a vessel besides the run.
+
+    Parameters
+    ----------
+    history : sequence of Path
+        Earlier runs; their reviews of the vessel count.
+    prior : Path or None
+    vessel_id : str
+    catalogue : Catalogue, optional
+    reviews : collection of str, optional
+        Names of the review events that count, as in `Past.inputs`; None: all that are there.
 
     Raises
     ------
     InvalidArgumentError, InvalidDataError
         If an earlier run or the prior cannot be read, or is not as it was written.
     """
-    files = sorted((read_run_files(one) for one in history), key=lambda one: one.sha256[FIELDS_NAME])
+    plain = sorted((read_run_files(one) for one in history), key=lambda one: one.sha256[FIELDS_NAME])
+    files = [_after_review(one, vessel_id, catalogue, reviews) for one in plain]
     for one in files:
         if one.problems:
             raise InvalidArgumentError(f"{one.folder} cannot serve as history: {' '.join(one.problems)}")
@@ -66,6 +86,22 @@ def read_past(history: Sequence[Path], prior: Path | None) -> Past:
     if prior is not None:
         read_prior(prior)
     return Past(tuple(files), prior)
+
+
+def _after_review(
+    files: RunFiles, vessel_id: str, catalogue: Catalogue | None, reviews: Collection[str] | None
+) -> RunFiles:
+    if files.problems:
+        return files
+    only = None
+    if reviews is not None:
+        place = f"{_place(files)}/"
+        only = {name.removeprefix(place) for name in reviews if name.startswith(place)}
+    return with_review(files, {vessel_id}, read_log(files.folder, only=only), catalogue)
+
+
+def _place(files: RunFiles) -> str:
+    return f"{HISTORY}/{files.sha256[FIELDS_NAME][:12]}"
 
 
 def prior_sha256(path: Path) -> str:
@@ -130,7 +166,8 @@ def _course(
     run: Path, vessel_id: str, past: Past, catalogue: Catalogue, reviewed: Mapping[str, ScoredField]
 ) -> VesselCourse:
     runs = [run, *(one.folder for one in past.history)]
-    course = next(one for one in vessel_courses(runs, catalogue, {run: reviewed}) if one.vessel_id == vessel_id)
+    changed = {run: reviewed} | {one.folder: one.reviewed_fields for one in past.history}
+    course = next(one for one in vessel_courses(runs, catalogue, changed) if one.vessel_id == vessel_id)
     if course.scans and course.scans[-1].run != run:
         raise InvalidArgumentError("A run of the history is later than this run; it has to be earlier.")
     return course

@@ -1,5 +1,6 @@
 """Replay a decision record from its inputs: the same evidence, rules and moment have to give the same record."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from msc_vision.review.log import REVIEWS_NAME
 from msc_vision.vessels import Catalogue
 
 Record = Mapping[str, Any]
+_EVENT = re.compile(rf"({HISTORY}/[0-9a-f]+/)?{REVIEWS_NAME}/[^/]+\.json")
 _SHOWN = ("outcome", "observed", "interval", "limit", "probability", "message")
 _PARTS = ("context", "metrics", "coverage", "quality", "review", "supersedes")
 
@@ -119,9 +121,9 @@ def review_of(content: Mapping[str, Any] | None) -> Review | None:
 
 
 def reviews_of(record: Record) -> frozenset[str]:
-    """Return the names of the review events that a record rests on."""
+    """Return the names of the review events that a record rests on, those of earlier runs among them."""
     names = (str(one["path"]) for one in record["provenance"]["inputs"])
-    return frozenset(name for name in names if name.startswith(f"{REVIEWS_NAME}/") and name.endswith(".json"))
+    return frozenset(name for name in names if _EVENT.fullmatch(name))
 
 
 # --- inputs ----------------------------------------------------------------------------------------------------------

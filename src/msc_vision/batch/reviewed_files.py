@@ -7,6 +7,7 @@ touched, are read as they were written.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from msc_vision.batch.figures import RunFigures
@@ -14,8 +15,9 @@ from msc_vision.batch.review_overlay import field_doubts
 from msc_vision.batch.reviewed import ReviewedRun
 from msc_vision.batch.run_files import RunFiles
 from msc_vision.batch.scored_run import scored_run
+from msc_vision.errors import InvalidDataError
 from msc_vision.review.events import ReviewEvent
-from msc_vision.review.log import ReadLog, blobs_of
+from msc_vision.review.log import REVIEWS_NAME, ReadLog, blobs_of
 from msc_vision.statistics.rollup import ScoredField
 from msc_vision.statistics.vessel_rollup import VesselEstimate
 from msc_vision.vessels import Catalogue, load_catalogue
@@ -68,6 +70,22 @@ def with_review(files: RunFiles, vessel_ids: Iterable[str], log: ReadLog, catalo
         reviewed_fields={key: one for key, one in after.fields.items() if one is not run.original.fields[key]},
         holds={name: said for name in wanted if (said := tuple(_holds(run.state.vessels.get(name, ()))))},
     )
+
+
+def reviewed_fields(run: Path, catalogue: Catalogue) -> Mapping[str, ScoredField]:
+    """Return by key the fields of a run that its review changed; none where nobody reviewed it.
+
+    Raises
+    ------
+    InvalidDataError
+        If the review cannot be relied on, or the run was written by another version.
+    """
+    if not (run / REVIEWS_NAME).is_dir():
+        return {}
+    opened = ReviewedRun.open(run, catalogue=catalogue)
+    if opened.problems:
+        raise InvalidDataError(f"{run}: its review cannot be relied on: {' '.join(opened.problems)}")
+    return {key: one for key, one in opened.figures().fields.items() if one is not opened.original.fields[key]}
 
 
 def lost_predecessors(events: Sequence[ReviewEvent]) -> Iterator[str]:

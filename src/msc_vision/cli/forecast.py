@@ -74,9 +74,10 @@ def forecast(  # noqa: PLR0913, PLR0917  (one parameter per option)
 ) -> None:
     """Forecast when each vessel enters and leaves its harvest window, from the time points in finished runs.
 
-    Every time point of a vessel counts, in one run or in several. Two or three are enough, because how the bank usually
-    grows is known beforehand (--prior; without one, customary figures marked as placeholder). Times are compared in
-    UTC; missed scans do not matter. It also says when a culture departs from its bank's usual course.
+    Every time point of a vessel counts, in one run or in several, as reviews left its fields. Two or three are enough,
+    because how the bank usually grows is known beforehand (--prior; without one, customary figures marked as
+    placeholder). Times are compared in UTC; missed scans do not matter. It also says when a culture departs from its
+    bank's usual course.
 
     **Examples**
 

@@ -162,10 +162,13 @@ def _draw(
     """Return the growth curve of a vessel, with the window that it was judged by."""
     from msc_vision.batch.courses import vessel_courses
     from msc_vision.batch.forecasts import ForecastRequest, forecast_course, read_prior
+    from msc_vision.batch.reviewed_files import reviewed_fields
     from msc_vision.statistics.growth_prior import placeholder_prior
     from msc_vision.vessels import load_catalogue
 
-    course = next((one for one in vessel_courses(paths, load_catalogue()) if one.vessel_id == vessel_id), None)
+    catalogue = load_catalogue()
+    courses = vessel_courses(paths, catalogue, {one: reviewed_fields(one, catalogue) for one in paths})
+    course = next((one for one in courses if one.vessel_id == vessel_id), None)
     if course is None:
         raise not_there("vessel in its runs", vessel_id)
     known = placeholder_prior() if prior is None else read_prior(prior)
