@@ -124,16 +124,19 @@ def test_cells_follow_a_correction_and_stay_so_after_reopening(session, run):
     assert tables.open_cells(tables.open_field(again, None, None)) is None
 
 
+class Other:
+    """A baseline that was made with another recipe."""
+
+    class head:  # noqa: N801
+        class origin:  # noqa: N801
+            baseline_id = "mcb-7"
+
+    @staticmethod
+    def refusal(fields):
+        return f"it was measured with another recipe ({fields[0].path})"
+
+
 def test_a_baseline_of_another_recipe_is_not_drawn_and_says_why(session):
-    class Other:
-        class head:  # noqa: N801
-            class origin:  # noqa: N801
-                baseline_id = "mcb-7"
-
-        @staticmethod
-        def refusal(fields):
-            return f"it was measured with another recipe ({fields[0].path})"
-
     vessel = tables.vessel_cells(asked(session))
     found = tables.answer(asked(session, baseline=Other()), vessel)
     assert found.distribution.expected is None
@@ -216,6 +219,25 @@ def test_without_a_run_the_dock_says_what_to_do(viewer):
     dock = MeasureDock(viewer)
     assert "No run is open" in dock._stack.currentWidget().text()
     dock.close()
+
+
+def test_the_baseline_that_a_run_keeps_is_taken_until_somebody_chooses_otherwise(viewer, run, monkeypatch):
+    monkeypatch.setattr(ReviewedRun, "baseline", Other())
+    open_run(viewer, run, DirectWork())
+    dock = MeasureDock(viewer)
+    viewer.window.add_dock_widget(dock)
+    assert dock.baseline_button.text() == "mcb-7"
+    assert "Not held against baseline mcb-7" in dock.against.text()
+    dock.against_menu.aboutToShow.emit()
+    rest, own, other = dock.against_menu.actions()
+    assert [one.text() for one in (rest, own, other)] == [
+        "The rest of the vessel", "mcb-7, the baseline of this run", "Another baseline…",
+    ]  # fmt: skip
+    rest.trigger()
+    assert dock.baseline_button.text() == "Against: rest"
+    assert "mcb-7" not in dock.against.text()
+    own.trigger()
+    assert dock.baseline_button.text() == "mcb-7"
 
 
 def test_a_row_selects_its_cell_and_a_click_in_the_picture_its_row(shown):
@@ -339,8 +361,11 @@ def test_a_field_is_kept_for_training_and_that_is_noted(learning, tmp_path, run)
 
 def test_without_a_folder_nothing_can_be_kept(learning):
     _, _, dock = learning
+    assert dock.missing_label.isHidden()
     dock.folder.line.setText("")
     assert not dock.keep_button.isEnabled()
+    assert not dock.missing_label.isHidden()
+    assert dock.missing_label.text() == "First choose a folder for the pairs, above."
 
 
 def test_what_must_not_be_learned_from_is_said_and_not_kept(learning, tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from napari.components import ViewerModel
+from rule_cases import APPROVED
 
 from msc_vision.decision import check_record
 from msc_vision.decision.judgement import Review
@@ -24,27 +25,6 @@ from napari_msc_vision.registry import close_run, open_run
 from napari_msc_vision.service_link import ServiceLink, ServiceRefusedError, checked_url
 
 PASSWORD = "a long enough pass phrase"
-
-RULES = {
-    "id": "site-window",
-    "version": "1",
-    "status": "approved",
-    "title": "Window of the site",
-    "approval": {"by": "QA", "on": "2025-01-01", "document": "SOP-1"},
-    "models": [{"id": "none"}],
-    "criteria": [
-        {
-            "id": "confluency-window",
-            "metric": "confluency_percent",
-            "low": 70.0,
-            "high": 90.0,
-            "unit": "%",
-            "severity": "major",
-            "source": {"document": "SOP-1 v1", "section": "3", "in_force": "2025-01-01"},
-            "message": "Cells are harvested while they still divide.",
-        }
-    ],
-}
 
 
 def command(*arguments, typed="", database):
@@ -63,7 +43,9 @@ def site(tmp_path_factory, finished_run):
     shutil.copytree(finished_run, folder / "runs" / "small.run")
     shutil.copytree(finished_run, folder / "elsewhere" / "small.run")
     (folder / "rules").mkdir()
-    (folder / "rules" / "site-window.yaml").write_text(rule_set_yaml(RuleSet.model_validate(RULES)), encoding="utf-8")
+    (folder / "rules" / "site-window.yaml").write_text(
+        rule_set_yaml(RuleSet.model_validate(APPROVED)), encoding="utf-8"
+    )
     database = f"sqlite:///{folder / 'store.db'}"
     command("store", "init", "--database", database, database=database)
     for name, role in (("maria", "approver"), ("victor", "viewer")):

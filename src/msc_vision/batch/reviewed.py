@@ -30,6 +30,7 @@ from msc_vision.batch.scored_run import ScoredRun, read_scored_run
 from msc_vision.batch.store import labels_name
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, UndefinedResultError
 from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels
+from msc_vision.morphology.baseline import Baseline
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
 from msc_vision.review.log import ReadLog, append_event, read_log, read_patch, save_blob, save_patch
@@ -123,6 +124,11 @@ class ReviewedRun:
     def run_id(self) -> str:
         """Return the id of the run."""
         return str(self.record["run_id"])
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """Return the baseline that the run was compared with, if it is at hand."""
+        return self._scored.yardsticks.baseline
 
     @property
     def latest(self) -> tuple[str, ...]:

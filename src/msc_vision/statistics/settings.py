@@ -12,6 +12,8 @@ DOUBTS = {
     "bubbles": "bubbles hide part of the surface",
     "strange": "unlike what the network was trained on",
     "unsure": "the network is unsure about much of the area",
+    "pixel-size-doubtful": "cells are not of the size that the pixel size lets expect: it may be another one",
+    "obscured": "something hides part of the surface",
     "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
     "soft-focus": "somewhat out of focus: thin processes may be lost",
     "noisy": "noisy: pale cells may be lost",

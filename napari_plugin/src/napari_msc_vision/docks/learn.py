@@ -20,6 +20,7 @@ from napari_msc_vision.session import Message
 from napari_msc_vision.work import Work
 
 LANE = "training"
+NO_FOLDER = "First choose a folder for the pairs, above."
 NO_RUN = "Open a run to keep its corrected fields; a single picture can be annotated in the next tab."
 
 
@@ -53,11 +54,12 @@ class LearnDock(QWidget):
         self.keep_button = QPushButton("Keep this field for training")
         self.keep_button.setToolTip("Write the picture and its labels, corrections included, as a pair into the folder")
         self.keep_button.clicked.connect(self.keep)
+        self.missing_label = QLabel()
         self.state_label, self.kept_label, self.how_label = QLabel(), QLabel(), QLabel()
-        for label in (self.state_label, self.kept_label, self.how_label):
+        for label in (self.missing_label, self.state_label, self.kept_label, self.how_label):
             label.setWordWrap(True)
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        for widget in (self.keep_button, self.state_label, self.kept_label, self.how_label):
+        for widget in (self.keep_button, self.missing_label, self.state_label, self.kept_label, self.how_label):
             layout.addWidget(widget)
         layout.addStretch(1)
         self.folder.line.textChanged.connect(lambda _: self._refresh())
@@ -96,6 +98,9 @@ class LearnDock(QWidget):
         self.keep_button.setEnabled(key is not None and self.folder.path() is not None)
         folder = self.folder.path()
         name = "FOLDER" if folder is None else f'"{folder}"'
+        is_ready = key is None or folder is not None
+        self.missing_label.setText("" if is_ready else NO_FOLDER)
+        self.missing_label.setVisible(not is_ready)
         self.how_label.setText(
             f"When there are some pairs, let a network learn from them:\n"
             f"msc-vision train {name} --from culture-3 --name lab-1\n"

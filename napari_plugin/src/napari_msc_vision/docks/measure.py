@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLabel,
+    QMenu,
     QPushButton,
     QTableView,
     QTabWidget,
@@ -81,8 +82,10 @@ class MeasureDock(FollowingDock):
         self.scope_box.setToolTip("Whose cells the bars show")
         self.figure_box.currentIndexChanged.connect(lambda _: self._ask())
         self.scope_box.currentIndexChanged.connect(lambda _: self._ask())
-        self.baseline_button = _button("Baseline…", "Hold the cells against a baseline: choose its folder")
-        self.baseline_button.clicked.connect(self._choose_baseline)
+        self.baseline_button = _button("", "What the cells are held against")
+        self.against_menu = QMenu(self.baseline_button)
+        self.against_menu.aboutToShow.connect(self._offer_baselines)
+        self.baseline_button.setMenu(self.against_menu)
         layout.addLayout(_row(self.figure_box, self.scope_box, self.baseline_button))
         self.view = DistributionView()
         self.words, self.against, self.cell_words = _text(), _text(), _text()
@@ -157,6 +160,7 @@ class MeasureDock(FollowingDock):
             self._mark = CellMark(self.scene, self.session.cell_selected.emit)
             self.scene.cells.events.selected_label.connect(self._on_label_picked)
             self._vessel, self.other_runs = VesselCells(), ()
+            self.set_baseline(self.session.run.baseline)
         if self.session.current is not None:
             self._on_field_opened(self.session.current)
             self._on_figures_changed()
@@ -280,6 +284,16 @@ class MeasureDock(FollowingDock):
         self._is_following = False
         self._show_selected()
 
+    def _offer_baselines(self) -> None:
+        """List what the cells may be held against, when somebody asks."""
+        menu = self.against_menu
+        menu.clear()
+        menu.addAction("The rest of the vessel", lambda: self.set_baseline(None))
+        own = None if self.scene is None else self.session.run.baseline
+        if own is not None:
+            menu.addAction(f"{own.head.origin.baseline_id}, the baseline of this run", lambda: self.set_baseline(own))
+        menu.addAction("Another baseline…", self._choose_baseline)
+
     def _choose_baseline(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder of the baseline")
         if name and self.scene is not None:
@@ -290,7 +304,7 @@ class MeasureDock(FollowingDock):
     def set_baseline(self, baseline: Baseline | None) -> None:
         """Hold the cells against a baseline; None: against the rest of the vessel."""
         self.baseline = baseline
-        self.baseline_button.setText("Baseline…" if baseline is None else f"{baseline.head.origin.baseline_id}…")
+        self.baseline_button.setText("Against: rest" if baseline is None else baseline.head.origin.baseline_id)
         self._ask()
 
     # --- the time line -----------------------------------------------------------------------------------------------
