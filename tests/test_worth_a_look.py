@@ -153,6 +153,21 @@ def test_the_chance_is_that_of_the_prediction_interval_that_just_holds_the_value
     assert chance_of(value, others) == pytest.approx(2 * stats.t.sf(away / error, len(others) - 1), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("obscured", "Something hides much of the surface, by what the network sees."),
+        (
+            "pixel-size-doubtful",
+            "No pixel size is stated, and the one that the network took is far from the usual.",
+        ),
+    ],
+)
+def test_a_flag_that_says_look_at_it_is_a_reason_to_look(flag, sentence):
+    first = order([*PLAIN, scored_as(placed(1, 80.0, name="odd"), flags=(flag,))], records={"HS-A": GO})[0]
+    assert (first.key, first.why, first.sentence) == ("HS-A-1-odd", "doubtful", sentence)
+
+
 def test_fields_that_are_all_alike_leave_no_chance_to_another_one():
     assert chance_of(50.0, [50.0, 50.0, 50.0]) == 1.0
     assert chance_of(51.0, [50.0, 50.0, 50.0]) == 0.0

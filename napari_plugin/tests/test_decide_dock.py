@@ -11,10 +11,14 @@ from msc_vision.batch.verify import verify_run
 from msc_vision.decision.judgement import Settlement
 from msc_vision.decision.rule_file import rule_set_yaml
 from msc_vision.decision.rules import RuleSet
+from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.review.log import read_log
+from msc_vision.review.state import FieldReview
+from msc_vision.statistics.rollup import ScoredField
 from napari_msc_vision import service_link
 from napari_msc_vision.desk import MEANING_WORDS, Answer
 from napari_msc_vision.docks.decide import DecideDock
+from napari_msc_vision.docks.field_judgement import FieldJudgement
 from napari_msc_vision.docks.vessel_verdict import VesselVerdict
 from napari_msc_vision.registry import close_run, open_run
 from napari_msc_vision.session import local_reviewer, open_session
@@ -60,6 +64,22 @@ def test_a_field_is_accepted_with_one_click(dock, small_run, qtbot):
     assert (event.target.field, event.before) == (key, {"standing": "looked at"})
     assert "A&nbsp;accepted" in dock.field.headline.text()
     assert f"{local_reviewer().name} accepted" in dock.field.history.text()
+
+
+def test_the_flags_of_a_field_are_told_in_words_when_the_mouse_rests_on_its_name(screen, qtbot):
+    field = ScoredField(
+        ManifestRow("a.tif", "SMALL", "hyperstack-12", 1),
+        FieldScore("SMALL-1-a", "a.tif", "scored", confluency_percent=40.0, flags=("uneven-light", "obscured")),
+    )
+    widget = FieldJudgement()
+    qtbot.addWidget(widget)
+    widget.show_field(field, FieldReview(field.score.key))
+    assert widget.headline.toolTip() == (
+        "• something hides much of the surface, by what the network sees\n"
+        "• uneven light: one corner is much darker than another"
+    )
+    widget.show_field(None, None)
+    assert not widget.headline.toolTip()
 
 
 def test_rejecting_asks_for_a_reason_and_goes_on_when_it_is_there(dock, small_run, qtbot):

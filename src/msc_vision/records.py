@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from msc_vision.flags import Flag
+
 FieldStatus = Literal["scored", "rejected", "failed"]
 LayerState = Literal["measured", "measured-degraded", "inferred", "unobservable", "missing"]
 Severity = Literal["error", "warning"]
@@ -136,7 +138,7 @@ class QualityReport:
 
     is_judgeable: bool
     reason: str | None
-    flags: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
     figures: dict[str, float] = field(default_factory=dict)
 
 

@@ -19,6 +19,7 @@ from msc_vision.batch.pipeline import Pipeline, ScaleSettings
 from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputError, UndefinedResultError
 from msc_vision.findings.contamination import Place
 from msc_vision.findings.surface import FLAW_FLAGS, SurfaceFinding
+from msc_vision.flags import Flag
 from msc_vision.imaging.artefacts import judgeable_mask
 from msc_vision.imaging.frame import Frame, frame_of, overview_of, overview_of_pixels
 from msc_vision.imaging.normalise import to_working, working_factor
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 SMALLEST_SIDE_PX = 64
 SIZE_TOLERANCE = 0.01
 _FLAWS_TOLD = 3  # of each kind, in words
+_UNCLEAR: Flag = "bare-or-full"
 BARE_OR_FULL = (
     "The field has one texture all over, which pale full cover and rough bare surface may both have: look at it."
 )
@@ -479,7 +481,7 @@ def _scored(
         _save_objects(task.objects_path, counted.objects)
     common = common_figures(frame, report, notes, sha256)
     if levels.is_uncertain:
-        common["flags"] = (*common["flags"], "bare-or-full")
+        common["flags"] = (*common["flags"], _UNCLEAR)
         common["notes"] = (*common["notes"], BARE_OR_FULL)
     figures = {} if counted.doubt is None else counted.doubt.figures
     if counted.doubt is not None:
@@ -522,7 +524,7 @@ def described(description: Description | None, frame: Frame) -> dict[str, Any]:
     }
 
 
-def surface_flaws(found: Sequence[SurfaceFinding], frame: Frame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def surface_flaws(found: Sequence[SurfaceFinding], frame: Frame) -> tuple[tuple[Flag, ...], tuple[str, ...]]:
     """Return the flags of what is wrong with the surface, and where some of each kind are, in pixels of the image."""
     by_flag = {flag: [one for one in found if one.kind == kind] for kind, flag in FLAW_FLAGS.items()}
     told = [one for flaws in by_flag.values() for one in flaws[:_FLAWS_TOLD]]

@@ -19,6 +19,7 @@ from msc_vision.findings.bright_lines import BrightLineSettings, find_bright_lin
 from msc_vision.findings.bubbles import BubbleSettings, bubble_area, find_bubbles
 from msc_vision.findings.coarse import CoarseView, place_side_px
 from msc_vision.findings.rolled_edges import RollSettings, find_rolled_edges
+from msc_vision.flags import Flag
 from msc_vision.morphology.feature import Feature
 
 SurfaceKind = Literal["scratch", "bright scratch", "bubble", "rolled edge", "wall"]
@@ -78,7 +79,7 @@ SURFACE_FEATURES = (
     ),
 )
 """What is measured of the surface itself."""
-FLAW_FLAGS: dict[SurfaceKind, str] = {
+FLAW_FLAGS: dict[SurfaceKind, Flag] = {
     "rolled edge": "detaching",
     "bubble": "bubbles",
     "bright scratch": "bright-scratches",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.flags import Flag
 from msc_vision.imaging.overview import Overview, whole_blocks
 from msc_vision.records import QualityReport
 
@@ -217,11 +218,11 @@ def _lit_reason(figures: dict[str, float], limits: QualitySettings) -> str | Non
     return None
 
 
-def _flags(figures: dict[str, float], limits: QualitySettings) -> tuple[str, ...]:
+def _flags(figures: dict[str, float], limits: QualitySettings) -> tuple[Flag, ...]:
     """Return the short names of what a person should know about the field."""
     focus = figures.get("focus_ratio")
     blurred = focus is not None and focus < limits.focus_ratio_min
-    checks = {
+    checks: dict[Flag, bool] = {
         "out-of-focus": blurred,
         "soft-focus": focus is not None and not blurred and focus < limits.focus_ratio_soft,
         "focus-unknown": focus is None,
@@ -251,7 +252,7 @@ def _blank_reason(figures: dict[str, float], is_even: bool, level: float, limits
     return None
 
 
-def _refused(reason: str, figures: dict[str, float], *flags: str) -> QualityReport:
+def _refused(reason: str, figures: dict[str, float], *flags: Flag) -> QualityReport:
     """Return the report of a field that cannot be judged."""
     return QualityReport(is_judgeable=False, reason=reason, flags=flags, figures=figures)
 

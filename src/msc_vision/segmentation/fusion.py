@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from msc_vision.flags import Flag
+
 UNSURE = (51, 204)
 """Probabilities of 20 and 80 percent on the scale of the maps."""
 
@@ -133,7 +135,7 @@ class Doubt:
     """Figures on how far a field's confluency can be trusted, in percent of the judgeable area, and what they flag."""
 
     figures: dict[str, float]
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     notes: tuple[str, ...]
 
 
@@ -161,7 +163,8 @@ def doubt(n_foreground: int, seen: Areas, opinion: Opinion, settings: DoubtSetti
         "strangeness": opinion.strangeness,
         "obscured_percent": obscured,
     }
-    flags, notes = [], []
+    flags: list[Flag] = []
+    notes: list[str] = []
     if opinion.guessed_pixel_size_um is not None:
         figures["guessed_pixel_size_um"] = opinion.guessed_pixel_size_um
         notes.append(f"The network took a pixel for {opinion.guessed_pixel_size_um:.2g} µm, by the size of the cells.")

@@ -1,25 +1,18 @@
 """What the roll-up of fields to layers and vessels is told beforehand."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from msc_vision.flags import FLAG_WORDS, Flag
 
 DOUBTFUL = frozenset({"bare-or-full", "methods-disagree", "strange", "unsure", "focus-unknown"})
 """Flags of a scored field whose confluency a person has to look at before it is relied on."""
 
-DOUBTS = {
-    "bare-or-full": "one texture all over, which pale full cover and rough bare surface may both have",
-    "methods-disagree": "network and local contrast read far apart",
-    "detaching": "the layer may come off: a bright band like a rolled edge between cells and bare surface",
-    "bubbles": "bubbles hide part of the surface",
-    "strange": "unlike what the network was trained on",
-    "unsure": "the network is unsure about much of the area",
-    "pixel-size-doubtful": "cells are not of the size that the pixel size lets expect: it may be another one",
-    "obscured": "something hides part of the surface",
-    "focus-unknown": "nothing to focus on: an empty surface, or cells blurred away",
-    "soft-focus": "somewhat out of focus: thin processes may be lost",
-    "noisy": "noisy: pale cells may be lost",
-    "saturated": "many pixels are saturated",
-    "bright-scratches": "long bright scratches on the surface",
-}
+_NO_DOUBT: frozenset[Flag] = frozenset({"blank", "out-of-focus", "uneven-light", "partly-masked"})
+"""The first two are refused fields, which have no figure; the others are taken into account."""
+
+DOUBTS: Mapping[str, str] = {flag: words for flag, words in FLAG_WORDS.items() if flag not in _NO_DOUBT}
 """What a person should look at, by the flag that a scored field carries; most serious first."""
 
 

@@ -6,6 +6,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QGroupBox, QHBoxLayout, QLabel, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from msc_vision.errors import InvalidArgumentError
+from msc_vision.flags import flag_words
 from msc_vision.review.events import NEED_REASON, Action
 from msc_vision.review.reasons import OTHER, check_reason, reason_words, reasons_for
 from msc_vision.review.state import FieldReview
@@ -97,6 +98,7 @@ class FieldJudgement(QGroupBox):
             button.setEnabled(is_open)
         if field is None or review is None:
             self.headline.setText("No field is open.")
+            self.headline.setToolTip("")
             self.history.setText("")
             self.buttons["reopened"].hide()
             return
@@ -105,6 +107,7 @@ class FieldJudgement(QGroupBox):
         badge = f"<span style='background:{colour}; color:#181b21'>&nbsp;{mark.letter}&nbsp;{mark.word}&nbsp;</span>"
         name = f"<b>Layer {field.row.layer} · {field_name(field)} · {figure_words(field, original)}</b>"
         self.headline.setText(f"{name} &nbsp; {badge}")
+        self.headline.setToolTip("\n".join(f"• {words}" for words in flag_words(field.score.flags)))
         self.buttons["reopened"].setVisible(review.decided_by is not None)
         self.history.setText("\n".join(_history(review)))
         self.history.setVisible(bool(self.history.text()))
