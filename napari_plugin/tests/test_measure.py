@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -257,6 +258,70 @@ def test_a_row_selects_its_cell_and_a_click_in_the_picture_its_row(shown):
     scene.session.cell_selected.emit(dock._mark.label_at(position))
     assert dock.table.currentIndex().row() == 8
     assert dock.cell_words.text().startswith(f"Cell {other}:")
+
+
+def under_mouse(scene, label):
+    """What the status bar says with the mouse on a cell."""
+    y, x = np.argwhere(scene.cells.data == label)[0]
+    return scene.cells.get_status(scene.cells.data_to_world((y, x)), world=True)["coordinates"]
+
+
+def test_the_status_bar_tells_number_area_and_elongation_of_the_cell_under_the_mouse(shown):
+    _, scene, dock = shown
+    label = dock.model.label_at(3)
+    row = dock.cells.row_of(label)
+    area, elongation = (one for one in CELL_FIGURES if one.column in ("area_um2", "elongation"))
+    said = f"{label}; Area: {area.told(dock.cells.values(area)[row])}, Elongation: "
+    said += elongation.told(dock.cells.values(elongation)[row])
+    assert under_mouse(scene, label).endswith(said)
+    assert under_mouse(scene, 0).endswith(": 0")
+
+
+def test_nothing_is_told_of_cells_that_are_not_known_any_more(shown):
+    viewer, scene, dock = shown
+    session, label = scene.session, dock.model.label_at(0)
+    after = session.masks.copy()
+    rows = np.nonzero(after.cells == label)[0]
+    is_upper = (after.cells == label) & (np.arange(len(after.cells))[:, None] <= np.median(rows))
+    before = under_mouse(scene, label)
+    after.foreground[is_upper], after.cells[is_upper] = False, 0
+    session.replace_masks(after, "erase")
+    assert under_mouse(scene, label).split(";")[1] != before.split(";")[1]
+    session.is_measured = False  # as while shapes are being measured
+    dock._ask()
+    assert under_mouse(scene, label).endswith(f": {label}")
+    session.is_measured = True
+    dock._ask()
+    assert "Area" in under_mouse(scene, label)
+    viewer.window.remove_dock_widget(dock)
+    assert under_mouse(scene, label).endswith(f": {label}")
+
+
+def test_telling_of_five_hundred_cells_draws_nothing_and_holds_nobody_up(shown_viewer, run, qtbot):
+    scene = open_run(shown_viewer, run, DirectWork())
+    dock = MeasureDock(shown_viewer)
+    drawn = []
+    canvas = shown_viewer.window._qt_viewer.canvas._scene_canvas
+    canvas.events.draw.connect(lambda _: drawn.append(1))
+    n_before = -1
+    while len(drawn) != n_before:  # until the window that was just opened has come to rest
+        n_before = len(drawn)
+        qtbot.wait(500)
+    drawn.clear()
+    found = np.zeros(500, [("label", "<i4"), ("area_um2", "<f8"), ("elongation", "<f8")])
+    found["label"], found["area_um2"], found["elongation"] = np.arange(1, 501), 1234.5, 0.5
+    words = tables.words_by_cell(cell_table("f", found))
+    took_s = []
+    for _ in range(5):
+        start = perf_counter()
+        dock._mark.tell(words)
+        took_s.append(perf_counter() - start)
+    qtbot.wait(300)
+    assert not drawn
+    assert min(took_s) < 0.005
+    scene.cells.refresh()
+    qtbot.waitUntil(lambda: bool(drawn), timeout=5_000)
+    dock.close()
 
 
 def test_whoever_paints_goes_on_painting(shown):

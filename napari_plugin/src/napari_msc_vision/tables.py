@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from msc_vision.batch.courses import VesselScan, vessel_courses
@@ -23,6 +24,7 @@ from msc_vision.morphology.baseline import SAME, Baseline, ProfiledField
 from msc_vision.records import ManifestRow
 from msc_vision.report.cell_distribution import CellDistribution, Expected, cell_distribution, expected_of_baseline
 from msc_vision.report.cell_table import (
+    CELL_FIGURES,
     CellFigure,
     CellTable,
     arrow_cells,
@@ -41,6 +43,7 @@ from napari_msc_vision.session import ReviewSession
 
 Scope = Literal["field", "layer", "vessel"]
 SCOPE_WORDS: dict[Scope, str] = {"field": "This field", "layer": "This layer", "vessel": "This vessel"}
+_UNDER_THE_MOUSE = tuple(one for one in CELL_FIGURES if one.column in ("area_um2", "elongation"))
 _NORMAL_95 = 1.96
 _SAME_POINTS = 0.05
 SHARED_ERROR = "The intervals hold what the choice of fields leaves open; the error of the method is common to all."
@@ -275,6 +278,18 @@ def _profiled(one: ScoredField, pipeline_sha256: str) -> ProfiledField:
         context,
         one.score.morphology,
     )
+
+
+def words_by_cell(cells: CellTable) -> pd.DataFrame:
+    """Return what is said of the cell under the mouse, as napari takes it: a row by label, ``index``, for each cell.
+
+    Nothing is said of label 0, where there is no cell, and of what was not measured.
+    """
+    told: dict[str, list[str | None]] = {
+        figure.name: [None, *(figure.told(value) if np.isfinite(value) else None for value in cells.values(figure))]
+        for figure in _UNDER_THE_MOUSE
+    }
+    return pd.DataFrame({"index": [0, *cells.labels.tolist()], **told}, dtype=object)
 
 
 # --- the course of a vessel ------------------------------------------------------------------------------------------

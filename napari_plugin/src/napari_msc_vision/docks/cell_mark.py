@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from napari.layers import Shapes
 
 from msc_vision.report.cell_table import CellTable
@@ -57,12 +58,27 @@ class CellMark:
         if self._layer is not None and self._layer.nshapes:
             self._layer.data = []
 
+    def tell(self, words: pd.DataFrame | None) -> None:
+        """Say something of the cell under the mouse, in the status bar of napari; None: nothing any more.
+
+        Nothing is drawn anew for it.
+
+        Parameters
+        ----------
+        words : DataFrame or None
+            See `napari_msc_vision.tables.words_by_cell`.
+        """
+        cells = self.scene.cells
+        if words is not None or len(cells.features.columns):
+            cells.features = {} if words is None else words
+
     def remove(self) -> None:
         """Take box and clicks away, as when another run is opened."""
         try:
             viewer = self.scene.viewer
         except RuntimeError:  # the viewer is gone, and everything with it
             return
+        self.tell(None)
         if self._on_press in viewer.mouse_drag_callbacks:
             viewer.mouse_drag_callbacks.remove(self._on_press)
         viewer.layers.events.removed.disconnect(self._on_removed)

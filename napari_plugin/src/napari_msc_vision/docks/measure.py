@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from qtpy.QtCore import QItemSelectionModel, Qt
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -187,6 +188,7 @@ class MeasureDock(FollowingDock):
         self._asking.cancel()
         if self._mark is not None:
             self._mark.hide()
+            self._mark.tell(None)
         self.view.mark(None)
 
     def _on_figures_changed(self) -> None:
@@ -197,7 +199,10 @@ class MeasureDock(FollowingDock):
 
     def _ask(self) -> None:
         """Ask for the distribution and the table of the open field; the answer comes when it is there."""
-        if self.scene is None or self.put_off():
+        is_put_off = self.put_off()
+        if is_put_off and self._mark is not None:
+            self._mark.tell(None)
+        if self.scene is None or is_put_off:
             return
         session = self.session
         scope: Scope = self.scope_box.currentData()
@@ -209,16 +214,19 @@ class MeasureDock(FollowingDock):
 
         vessel = self._vessel
 
-        def job() -> tuple[CellTable, Answer]:
+        def job() -> tuple[CellTable, Answer, pd.DataFrame]:
             cells = tables.open_cells(field)
             if cells is None:
                 cells = tables.field_cells(asked, row)
-            return cells, tables.answer(asked, tables.with_open_field(vessel.of(asked), asked.key, cells))
+            found = tables.answer(asked, tables.with_open_field(vessel.of(asked), asked.key, cells))
+            return cells, found, tables.words_by_cell(cells)
 
-        def done(found: tuple[CellTable, Answer]) -> None:
+        def done(found: tuple[CellTable, Answer, pd.DataFrame]) -> None:
             if asked.key == session.current:
-                self._own, self._own_of = found[0], stamp
-                self._show(*found)
+                cells, said, words = found
+                self._own, self._own_of = cells, stamp
+                self._show(cells, said)
+                self._tell(words)
 
         self._asking.ask(session.work, job, done, self._failed, lane=CELLS_LANE)
 
@@ -232,6 +240,11 @@ class MeasureDock(FollowingDock):
         self.model.show_cells(cells)
         self._is_following = False
         self._show_selected()
+
+    def _tell(self, words: pd.DataFrame) -> None:
+        """Let napari say what cell is under the mouse, unless cells were corrected and are still being measured."""
+        if self._mark is not None:
+            self._mark.tell(words if self.session.is_measured else None)
 
     def _show_selected(self) -> None:
         row = None if self.cells is None else self.cells.row_of(self.selected)
