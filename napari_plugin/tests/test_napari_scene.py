@@ -127,6 +127,18 @@ def test_while_a_picture_is_read_that_of_another_field_is_not_shown(model, small
     np.testing.assert_array_equal(np.asarray(scene.image.data[0]), scene.pictures.get(first).levels[0])
 
 
+def test_what_was_found_is_written_beside_its_box(scene):
+    scene.session.add_finding("dots", (10, 30, 40, 90), "")
+    scene.session.add_finding("bubble", (50, 80, 40, 90), "")
+    who = scene.session.reviewer.name
+    assert scene.findings.text.visible
+    assert scene.findings.text.values.tolist() == [f"dots ({who})", f"bubble ({who})"]
+    scene.session.dismiss_finding("dots 10:30,40:90", "debris", "")
+    assert scene.findings.text.values.tolist() == [f"dots ({who}), dismissed", f"bubble ({who})"]
+    scene.session.open(scene.session.keys()[1])
+    assert scene.findings.text.values.tolist() == []
+
+
 def test_reviewers_findings_are_drawn_where_they_are(scene):
     scene.session.add_finding("hyphae", (10, 30, 40, 90), "thin threads")
     assert convert.box_of(scene.findings.data[0]) == (10, 30, 40, 90)

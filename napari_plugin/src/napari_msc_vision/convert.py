@@ -270,7 +270,8 @@ def _added(event: ReviewEvent) -> Finding | None:
     return None if found is None else replace(found, note=event.reason or "", found_by=event.reviewer.name)
 
 
-FINDING_TEXT = {"string": "{words}", "size": 10, "color": "white", "anchor": "upper_left"}
+FINDING_TEXT = {"string": "{words}", "size": 11, "color": "white", "anchor": "upper_left"}
+"""White is read on bare plastic, on cells and beside the picture; upper left: above the box, which may be small."""
 
 
 def findings_to_layer(findings: Sequence[Finding], placement: Placement) -> LayerData:

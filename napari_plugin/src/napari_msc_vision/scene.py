@@ -300,11 +300,11 @@ class Scene:
             return
         self._found = found
         layer.data = []
+        data, settings, _ = convert.findings_to_layer(found, self.placement)
         if found:
-            data, settings, _ = convert.findings_to_layer(found, self.placement)
             layer.add(data, shape_type="rectangle", edge_width=settings["edge_width"])
-            layer.features = settings["features"]
-            layer.refresh_text()
+        layer.features = settings["features"]
+        layer.refresh_text()
 
     def found(self) -> tuple[Finding, ...]:
         """Return what the run and the reviewers pointed at in the field that is shown."""
@@ -441,4 +441,5 @@ def _colours(name: str) -> Any:
 
 def _findings_layer(placement: Placement) -> Shapes:
     _, settings, _ = convert.findings_to_layer((), placement)
-    return Shapes(None, ndim=2, **{name: settings[name] for name in ("name", "edge_color", "face_color", "opacity")})
+    kept = ("name", "edge_color", "face_color", "opacity", "features", "text")
+    return Shapes(None, ndim=2, **{name: settings[name] for name in kept})
