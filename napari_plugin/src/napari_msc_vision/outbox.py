@@ -58,9 +58,9 @@ class Outbox:
     `add`, `take_over`, `pending` and `heard` are called on the main thread, `empty` in the lane of writing alone.
     """
 
-    def __init__(self, run: ReviewedRun, reviewer: Reviewer) -> None:
-        self._run, self._reviewer = run, reviewer
-        self._entries: deque[Entry] = deque()
+    def __init__(self, run: ReviewedRun) -> None:
+        self._run = run
+        self._entries: deque[tuple[Entry, Reviewer]] = deque()
         self._heard: deque[ReviewEvent] = deque()
         self._numbers: defaultdict[tuple[str, int], dict[Kind, dict[int, int]]] = defaultdict(dict)
         self._changed: deque[tuple[str, Numbers]] = deque()
@@ -69,13 +69,13 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entry: Entry) -> None:
-        """Put something at the end."""
-        self._entries.append(entry)
+    def add(self, entry: Entry, reviewer: Reviewer) -> None:
+        """Put at the end what somebody did."""
+        self._entries.append((entry, reviewer))
 
     def last_of(self, key: str) -> Edit | Measured | None:
         """Return what was done last to the masks of a field and is not on disk yet."""
-        waiting = [one for one in tuple(self._entries) if not isinstance(one, Deed) and one.key == key]
+        waiting = [one for one, _ in tuple(self._entries) if not isinstance(one, Deed) and one.key == key]
         return waiting[-1] if waiting else None
 
     # --- the lane of writing -----------------------------------------------------------------------------------------
@@ -84,20 +84,20 @@ class Outbox:
         """Write what waits, in its order; return whether there was anything."""
         is_anything = bool(self._entries)
         while self._entries:
-            self._put_down(self._entries[0])
+            self._put_down(*self._entries[0])
             self._entries.popleft()
         return is_anything
 
-    def _put_down(self, entry: Entry) -> None:
+    def _put_down(self, entry: Entry, reviewer: Reviewer) -> None:
         if isinstance(entry, Edit):
-            self._edit(entry)
+            self._edit(entry, reviewer)
         elif isinstance(entry, Measured):
             found = entry.found or _measured(self._run, entry)
-            self._run.keep_measured(entry.key, entry.masks, *found, self._reviewer)
+            self._run.keep_measured(entry.key, entry.masks, *found, reviewer)
         else:
-            self._run.act(self._reviewer, entry)
+            self._run.act(reviewer, entry)
 
-    def _edit(self, entry: Edit) -> None:
+    def _edit(self, entry: Edit, reviewer: Reviewer) -> None:
         """Write an edit; cells that it brings in get other numbers where somebody else took theirs meanwhile."""
         self._heard.extend(self._run.refresh())
         free = self._run.free_numbers(entry.key, entry.patch, entry.before)
@@ -106,7 +106,7 @@ class Outbox:
             for kind, numbers in free.items():
                 known[kind] = {**known.get(kind, {}), **numbers}
         patch = renumbered(entry.patch, self._numbers[entry.key, entry.epoch])
-        self._run.edit(entry.key, patch, self._reviewer, entry.tool)
+        self._run.edit(entry.key, patch, reviewer, entry.tool)
         if free:
             self._changed.append((entry.key, free))
 
@@ -127,7 +127,7 @@ class Outbox:
 
     def pending(self, key: str, masks: FieldMasks) -> FieldMasks:
         """Return the masks of a field on disk with the edits that are not there yet."""
-        for entry in tuple(self._entries):
+        for entry, _ in tuple(self._entries):
             if isinstance(entry, Edit) and entry.key == key:
                 masks = apply_patch(masks, renumbered(entry.patch, self._numbers[key, entry.epoch]))
         return masks

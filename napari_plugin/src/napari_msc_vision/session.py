@@ -106,7 +106,7 @@ class ReviewSession:
         self._generation = 0
         self._done: list[MaskPatch] = []
         self._undone: list[MaskPatch] = []
-        self._outbox = Outbox(run, reviewer)
+        self._outbox = Outbox(run)
         self._kept: OrderedDict[str, FieldMasks] = OrderedDict()
         self._look: SecondLook | None = None
         self._looked: set[str] = set()
@@ -480,7 +480,7 @@ class ReviewSession:
         self._submit(self._outbox.empty, self._written, self._not_written, lane=_WRITE)
 
     def _write(self, entry: Entry) -> None:
-        self._outbox.add(entry)
+        self._outbox.add(entry, self.reviewer)
         self.save()
 
     def _written(self, is_anything: bool) -> None:
