@@ -11,17 +11,7 @@ from msc_vision.errors import InvalidArgumentError, InvalidDataError, OutputErro
 from msc_vision.records import Region
 from msc_vision.review.events import ACTIONS, Deed, Reviewer, Target, event_text, new_event, parse_event
 from msc_vision.review.log import append_event, read_blob, read_log, read_patch, save_patch
-from msc_vision.review.masks import (
-    KINDS,
-    NUMBERED,
-    MaskPatch,
-    apply_patch,
-    difference,
-    new_numbers,
-    parse_patch,
-    patch_bytes,
-    renumbered,
-)
+from msc_vision.review.masks import KINDS, MaskPatch, apply_patch, difference, parse_patch, patch_bytes
 from msc_vision.review.state import heads, review_state
 from review_cases import ANNA, BEN, CARO, random_masks
 
@@ -81,40 +71,6 @@ def test_two_people_who_paint_in_different_corners_both_keep_their_strokes():
     both = apply_patch(apply_patch(masks, difference(masks, annas)), difference(masks, bens))
     np.testing.assert_array_equal(both.foreground, annas.foreground)
     np.testing.assert_array_equal(both.cells, bens.cells)
-
-
-@given(st.integers(0, 10**6), st.sampled_from(NUMBERED), st.integers(1, 4))
-def test_a_renumbered_edit_gives_the_renumbered_masks(seed, kind, n):
-    """Numbering before or after an edit comes to the same, as long as no number is given twice."""
-    rng = np.random.default_rng(seed)
-    before, after = random_masks(rng), random_masks(rng)
-    numbers = {kind: {int(old): 100 + int(old) for old in rng.choice(np.arange(1, 6), n, replace=False)}}
-    patch = difference(before, after)
-    there = apply_patch(renumbered_masks(before, numbers), renumbered(patch, numbers))
-    assert there.equals(renumbered_masks(after, numbers))
-    back = {kind: {new: old for old, new in numbers[kind].items()}}
-    assert apply_patch(before, renumbered(renumbered(patch, numbers), back)).equals(after)
-
-
-def renumbered_masks(masks, numbers):
-    """The slow way, pixel by pixel."""
-    found = masks.copy()
-    for kind, mapping in numbers.items():
-        pixels = found.of(kind)
-        for place in np.ndindex(pixels.shape):
-            pixels[place] = mapping.get(int(pixels[place]), pixels[place])
-    return found
-
-
-@given(st.integers(0, 10**6))
-def test_numbers_are_new_if_they_were_nowhere_in_the_field(seed):
-    rng = np.random.default_rng(seed)
-    before, after = random_masks(rng), random_masks(rng)
-    after.cells[after.cells == 2] = 9
-    found = new_numbers(difference(before, after), before)
-    for kind in NUMBERED:
-        was, is_now = set(before.of(kind).ravel().tolist()), set(after.of(kind).ravel().tolist())
-        assert set(found.get(kind, ())) == is_now - was - {0}
 
 
 def test_equal_masks_are_no_edit():

@@ -4,8 +4,8 @@ Every change goes through the library: masks are kept as patches, what people sa
 """
 
 import getpass
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,9 +31,9 @@ from msc_vision.decision.rules import RuleSet
 from msc_vision.errors import MscVisionError, OutputError
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.masks import FieldMasks, MaskPatch, Numbers, apply_patch, difference, renumbered
+from msc_vision.review.log import read_patch
+from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, difference
 from msc_vision.statistics.rollup import latest_fields
-from napari_msc_vision.outbox import Edit, Entry, Measured, Outbox
 from napari_msc_vision.work import DirectWork, Latest, Work
 
 T = TypeVar("T")
@@ -50,6 +50,29 @@ class Message:
 
     level: Level
     text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Edit:
+    """An edit that is to be written; ``deed`` in its place is something that was said."""
+
+    key: str
+    patch: MaskPatch
+    tool: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measured:
+    """Masks of a field that are to be measured for good and kept; ``found`` if that was done already."""
+
+    key: str
+    masks: FieldMasks
+    base: FieldScore
+    look: SecondLook | None
+    found: tuple[FieldScore, NDArray[np.void]] | None
+
+
+_Entry = _Edit | _Measured | Deed
 
 
 class ReviewSession:
@@ -106,7 +129,7 @@ class ReviewSession:
         self._generation = 0
         self._done: list[MaskPatch] = []
         self._undone: list[MaskPatch] = []
-        self._outbox = Outbox(run)
+        self._outbox: deque[_Entry] = deque()
         self._kept: OrderedDict[str, FieldMasks] = OrderedDict()
         self._look: SecondLook | None = None
         self._looked: set[str] = set()
@@ -205,11 +228,11 @@ class ReviewSession:
             if self.is_measured and self.score is not None and self.objects is not None:
                 found = self.score, self.objects
             base = self._base or self.run.original.fields[key].score
-            self._write(Measured(key, masks, base, self._look, found))
+            self._write(_Measured(key, masks, base, self._look, found))
 
     def _done_since_measured(self, key: str) -> bool:
-        last = self._outbox.last_of(key)
-        return self.run.state.of(key).needs_measuring if last is None else isinstance(last, Edit)
+        waiting = [one for one in tuple(self._outbox) if not isinstance(one, Deed) and one.key == key]
+        return isinstance(waiting[-1], _Edit) if waiting else self.run.state.of(key).needs_measuring
 
     def _target(self, key: str) -> Target:
         row = self.row(key)
@@ -232,24 +255,15 @@ class ReviewSession:
 
     def _take_in(self, key: str, events: Sequence[ReviewEvent]) -> None:
         """Show what others corrected in the open field on top of what is on the screen."""
-        self._show_disk(key)
-        self._tell("warning", f"{events[-1].reviewer.name} is correcting this field too; both corrections are shown.")
-
-    def _take_over(self, numbers: Mapping[str, Numbers]) -> None:
-        """Show the numbers that cells have on disk, where somebody else had taken theirs first."""
-        for key, mapping in numbers.items():
-            self._kept.pop(key, None)
-            if key == self.current:
-                self._done = [renumbered(one, mapping) for one in self._done]
-                self._undone = [renumbered(one, mapping) for one in self._undone]
-                self._show_disk(key)
-
-    def _show_disk(self, key: str) -> None:
-        """Show the masks of the open field as they are on disk, and what is on its way there."""
-        self.masks = self._outbox.pending(key, self.run.masks(key))
-        self._keep(key, self.masks)
+        assert self.masks is not None
+        masks = self.masks
+        for event in events:
+            masks = apply_patch(masks, read_patch(self.run.folder, event))
+        self.masks = masks
+        self._keep(key, masks)
         self.masks_changed.emit(key)
         self._requick()
+        self._tell("warning", f"{events[-1].reviewer.name} is correcting this field too; both corrections are shown.")
 
     # --- correcting --------------------------------------------------------------------------------------------------
 
@@ -329,11 +343,10 @@ class ReviewSession:
         self.masks_changed.emit(self._open_key())
 
     def _edited(self, after: FieldMasks, patch: MaskPatch, tool: str) -> None:
-        key, before = self._open_key(), self.masks
-        assert before is not None
+        key = self._open_key()
         self.masks = after
         self._keep(key, after)
-        self._write(Edit(key, patch, tool, before, self._outbox.epoch))
+        self._write(_Edit(key, patch, tool))
         self._requick()
 
     def _requick(self) -> None:
@@ -421,7 +434,7 @@ class ReviewSession:
         request = Request(datetime.now(UTC), purpose, supersedes=supersedes, review=review)
 
         def judge() -> dict[str, Any]:
-            self._outbox.empty()
+            self._empty_outbox()
             record = decide(self.run.folder, rules, request, vessel_id)
             save_decision(self.run.folder, record, rules)
             after = {name: record[name] for name in ("decision_id", "record_sha256", "verdict")}
@@ -430,7 +443,6 @@ class ReviewSession:
             return record
 
         def done(record: dict[str, Any]) -> None:
-            self._hear()
             verdict = str(record["verdict"]).replace("_", " ")
             self._tell("info", f"{vessel_id}: {verdict}. Recommended: {record['recommended_action']}.")
             self.state_changed.emit()
@@ -477,24 +489,38 @@ class ReviewSession:
 
     def save(self) -> None:
         """Try again to write what could not be written."""
-        self._submit(self._outbox.empty, self._written, self._not_written, lane=_WRITE)
+        self._submit(self._empty_outbox, self._written, self._not_written, lane=_WRITE)
 
-    def _write(self, entry: Entry) -> None:
-        self._outbox.add(entry, self.reviewer)
+    def _write(self, entry: _Entry) -> None:
+        self._outbox.append(entry)
         self.save()
 
+    def _empty_outbox(self) -> bool:
+        """Write what waits, in its order; what cannot be written stays. Runs in the lane of writing alone."""
+        is_anything = bool(self._outbox)
+        while self._outbox:
+            self._put_down(self._outbox[0])
+            self._outbox.popleft()
+        return is_anything
+
+    def _put_down(self, entry: _Entry) -> None:
+        if isinstance(entry, _Edit):
+            self.run.edit(entry.key, entry.patch, self.reviewer, entry.tool)
+        elif isinstance(entry, _Measured):
+            found = entry.found or self._measured(entry)
+            self.run.keep_measured(entry.key, entry.masks, *found, self.reviewer)
+        else:
+            self.run.act(self.reviewer, entry)
+
+    def _measured(self, entry: _Measured) -> tuple[FieldScore, NDArray[np.void]]:
+        look = entry.look or second_look(self.run.task(entry.key))
+        return measure_masks(look, entry.base, entry.masks)
+
     def _written(self, is_anything: bool) -> None:
-        self._hear()
         if is_anything:
             self.state_changed.emit()
             if not self._outbox:
                 self._refigure()
-
-    def _hear(self) -> None:
-        """Show what was met with while writing: numbers that were taken, and what others did."""
-        self._take_over(self._outbox.take_over())
-        if heard := self._outbox.heard():
-            self._refreshed(heard)
 
     def _refigure(self) -> None:
         """Let the figures of the run follow what was said, unless an edit is on its way, which brings its own."""

@@ -34,7 +34,7 @@ from msc_vision.morphology.baseline import Baseline
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
 from msc_vision.review.log import ReadLog, append_event, read_log, read_patch, save_blob, save_patch
-from msc_vision.review.masks import FieldMasks, Kind, MaskPatch, Numbers, apply_patch, empty_masks, new_numbers
+from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, empty_masks
 from msc_vision.review.state import FieldReview, ReviewState, heads, with_events
 from msc_vision.statistics.character import Yardsticks
 from msc_vision.statistics.rollup import ScoredField
@@ -222,34 +222,6 @@ class ReviewedRun:
         if kept is not None and edits == (*kept[0], event):
             self._keep_masks(key, edits, apply_patch(kept[1], patch))
         return event
-
-    def free_numbers(self, key: str, patch: MaskPatch, before: FieldMasks) -> Numbers:
-        """Return other numbers for the cells and aggregates that an edit brings in, where theirs were taken meanwhile.
-
-        Whoever adds a cell gives it the next number of the field as it is on the screen; somebody else who does so at
-        the same time gives the same.
-
-        Parameters
-        ----------
-        key : str
-        patch : MaskPatch
-            About to be written.
-        before : FieldMasks
-            The field on the screen before the edit.
-
-        Raises
-        ------
-        InvalidDataError
-            If the masks of the field cannot be read.
-        """
-        new, there = new_numbers(patch, before), self.masks(key) if key in self.state.fields else before
-        found: dict[Kind, dict[int, int]] = {}
-        for kind, numbers in new.items():
-            taken = [one for one in numbers if (there.of(kind) == one).any()]
-            if taken:
-                first = 1 + max(int(there.of(kind).max()), int(patch.after[kind].max()), int(before.of(kind).max()))
-                found[kind] = {old: first + i for i, old in enumerate(taken)}
-        return found
 
     def patch(self, event: ReviewEvent) -> MaskPatch:
         """Return the correction that an event ``edited`` speaks of.

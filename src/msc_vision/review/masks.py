@@ -16,7 +16,6 @@ from msc_vision.records import Region
 
 Kind = Literal["foreground", "cells", "judgeable", "aggregates"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NUMBERED: tuple[Kind, ...] = ("cells", "aggregates")
 DTYPES: Mapping[Kind, type[np.generic]] = {
     "foreground": np.bool_,
     "cells": np.int32,
@@ -151,45 +150,6 @@ def apply_patch(masks: FieldMasks, patch: MaskPatch) -> FieldMasks:
         mask[window][changed] = patch.after[kind][changed]
         edited[kind] = mask
     return replace(masks, **edited)
-
-
-Numbers = Mapping[Kind, Mapping[int, int]]
-"""By mask the numbers that take the place of others."""
-
-
-def new_numbers(patch: MaskPatch, before: FieldMasks) -> dict[Kind, tuple[int, ...]]:
-    """Return the numbers of cells and aggregates that an edit brings in: they were nowhere in the field before it.
-
-    Parameters
-    ----------
-    patch : MaskPatch
-    before : FieldMasks
-        The field before the edit.
-    """
-    found = {}
-    for kind in NUMBERED:
-        if kind in patch.after:
-            candidates = np.setdiff1d(patch.after[kind], patch.before[kind])
-            found[kind] = tuple(int(one) for one in candidates if one and not (before.of(kind) == one).any())
-    return {kind: numbers for kind, numbers in found.items() if numbers}
-
-
-def renumbered(patch: MaskPatch, numbers: Numbers) -> MaskPatch:
-    """Return an edit with other numbers for some of the cells and aggregates in it."""
-    if not any(kind in numbers for kind in patch.kinds):
-        return patch
-    before, after = (
-        {kind: _mapped(mask, numbers.get(kind, {})) for kind, mask in side.items()}
-        for side in (patch.before, patch.after)
-    )
-    return replace(patch, before=before, after=after)
-
-
-def _mapped(mask: NDArray[Any], numbers: Mapping[int, int]) -> NDArray[Any]:
-    mapped = mask.copy()
-    for old, new in numbers.items():
-        mapped[mask == old] = new
-    return mapped
 
 
 def _check_within(shape: tuple[int, int], region: Region) -> None:
