@@ -164,6 +164,19 @@ def test_what_others_added_is_read_and_nothing_is_lost(out):
     assert annas.refresh() == ()
 
 
+def test_looking_at_what_others_corrected_takes_nothing_in(out):
+    annas, bens = opened(out), opened(out)
+    key = first_key(annas)
+    before = annas.masks(key)
+    written = paint(bens, BEN, key)
+    assert annas.masks_on_disk(key).equals(bens.masks(key))
+    assert annas.masks(key) is before
+    say(annas, ANNA, "looked", key)
+    assert opened(out).state.of(key).events[-1].follows is None  # she did not know of it
+    assert annas.refresh() == (written,)
+    assert annas.masks_on_disk(key).equals(annas.masks(key))
+
+
 def test_a_clock_that_runs_ahead_does_not_turn_the_order_round(out):
     run = opened(out)
     key = first_key(run)

@@ -13,9 +13,11 @@ from napari.utils.interactions import (
     mouse_release_callbacks,
 )
 
+from msc_vision.review.events import Reviewer
 from msc_vision.review.log import read_log
 from msc_vision.segmentation.edits import new_label
 from napari_msc_vision.registry import open_run
+from napari_msc_vision.session import open_session
 from napari_msc_vision.stroke import LINE_NAME, TOOLS, hand_back, strokes_of, tool_named
 
 
@@ -262,6 +264,51 @@ def test_naparis_own_bucket_is_a_correction_too(scene, strokes):
     scene.cells.fill((120, 120), 5)
     assert scene.session.masks.cells[120, 120] == 5
     assert tools_used(scene)[-1] == "paint cell"
+
+
+@pytest.mark.usefixtures("blank")
+def test_a_new_cell_stays_one_of_its_own_when_somebody_adds_another_while_it_is_painted(
+    scene, strokes, mouse, small_run
+):
+    other = open_session(small_run, reviewer=Reviewer("bert"))
+    other.open(scene.session.current)
+    strokes.take(tool_named("paint cell"))
+    strokes.brush_px = 9
+
+    def add(_viewer, _event):
+        masks = other.masks.copy()
+        masks.cells[60:70, 60:70] = new_label(masks.cells)
+        masks.foreground[60:70, 60:70] = True
+        other.commit(masks, "new cell")
+        yield
+        scene.session.refresh()
+        yield
+
+    scene.viewer.mouse_drag_callbacks.append(add)
+    mouse.stroke([(20, 20), (20, 40), (20, 60)])
+    scene.viewer.mouse_drag_callbacks.remove(add)
+    other.refresh()
+    cells = scene.session.masks.cells
+    assert (cells[65, 65], cells[20, 20], cells[20, 60]) == (5, 6, 6)
+    assert (scene.cells.data == cells).all()
+    assert other.masks.equals(scene.session.masks)
+
+
+@pytest.mark.usefixtures("blank")
+def test_naparis_own_brush_goes_on_with_a_cell_whose_number_moved(scene, strokes, mouse, small_run):
+    other = open_session(small_run, reviewer=Reviewer("bert"))
+    other.open(scene.session.current)
+    masks = other.masks.copy()
+    masks.cells[60:70, 60:70] = scene.cells.selected_label = new_label(masks.cells)
+    masks.foreground[60:70, 60:70] = True
+    other.commit(masks, "new cell")
+    assert strokes.tool is None
+    scene.cells.brush_size, scene.cells.mode = 9, "paint"
+    mouse.stroke([(20, 20), (20, 22)])
+    mouse.stroke([(20, 22), (20, 28)])
+    cells = scene.session.masks.cells
+    assert (cells[65, 65], cells[20, 20], cells[20, 28]) == (5, 6, 6)
+    assert (scene.cells.data == cells).all()
 
 
 @pytest.mark.usefixtures("blank")

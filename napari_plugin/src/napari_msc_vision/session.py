@@ -4,8 +4,9 @@ Every change goes through the library: masks are kept as patches, what people sa
 """
 
 import getpass
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -28,12 +29,13 @@ from msc_vision.batch.reviewed import (
 from msc_vision.batch.signing import signature_of
 from msc_vision.decision.judgement import Purpose, Request, Review
 from msc_vision.decision.rules import RuleSet
-from msc_vision.errors import MscVisionError, OutputError
+from msc_vision.errors import InvalidDataError, MscVisionError, OutputError
 from msc_vision.records import FieldScore, ManifestRow
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.log import read_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, difference
+from msc_vision.review.numbers import Shift, moved, new_numbers, renumbered, renumbered_masks, shifts_above
 from msc_vision.statistics.rollup import latest_fields
+from napari_msc_vision.outbox import Edit, Entry, Measured, Outbox
 from napari_msc_vision.work import DirectWork, Latest, Work
 
 T = TypeVar("T")
@@ -50,29 +52,6 @@ class Message:
 
     level: Level
     text: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Edit:
-    """An edit that is to be written; ``deed`` in its place is something that was said."""
-
-    key: str
-    patch: MaskPatch
-    tool: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Measured:
-    """Masks of a field that are to be measured for good and kept; ``found`` if that was done already."""
-
-    key: str
-    masks: FieldMasks
-    base: FieldScore
-    look: SecondLook | None
-    found: tuple[FieldScore, NDArray[np.void]] | None
-
-
-_Entry = _Edit | _Measured | Deed
 
 
 class ReviewSession:
@@ -103,6 +82,8 @@ class ReviewSession:
     """A field was opened: its key."""
     masks_changed = Signal(str)
     """The masks of the open field changed other than by the hand of the viewer: undo, split, merge, proposal."""
+    numbers_moved = Signal(tuple)
+    """New cells or aggregates of the open field got other numbers, as somebody else gave out the same: the shifts."""
     figures_changed = Signal()
     """``score`` or ``figures`` changed."""
     state_changed = Signal()
@@ -129,7 +110,10 @@ class ReviewSession:
         self._generation = 0
         self._done: list[MaskPatch] = []
         self._undone: list[MaskPatch] = []
-        self._outbox: deque[_Entry] = deque()
+        self._outbox = Outbox(run, reviewer)
+        self._unshown: list[ReviewEvent] = []
+        self._selected = 0
+        self.cell_selected.connect(self._on_cell_selected)
         self._kept: OrderedDict[str, FieldMasks] = OrderedDict()
         self._look: SecondLook | None = None
         self._looked: set[str] = set()
@@ -145,6 +129,7 @@ class ReviewSession:
             self._opening.cancel()
             return
         self._wanted = key
+        self._learn_numbers()
         if key in self._kept:
             self._opening.cancel()
             self._opened(key, self._kept[key])
@@ -152,7 +137,7 @@ class ReviewSession:
             self._opening.ask(
                 self.work,
                 lambda: self._read_masks(key),
-                lambda masks: self._opened(key, masks),
+                lambda masks: self._came(key, masks),
                 lambda err: self._not_opened(key, err),
                 lane=_OPEN,
             )
@@ -163,7 +148,7 @@ class ReviewSession:
             if key not in self._kept:
                 self._submit(
                     partial(self._read_masks, key),
-                    partial(self._keep, key),
+                    partial(self._prefetched, key),
                     lambda _: None,  # opening it says what is wrong
                     lane=_PREFETCH,
                 )
@@ -182,16 +167,36 @@ class ReviewSession:
 
     def refresh(self) -> None:
         """Take in what others did meanwhile."""
-        self._submit(self.run.refresh, self._refreshed, self._failed, lane=_WRITE)
+        self._submit(self._read_others, self._refreshed, self._failed, lane=_WRITE)
+
+    def _read_others(self) -> tuple[ReviewEvent, ...]:
+        """Read what others added, and the masks of the open field if they corrected it; in the lane of writing."""
+        events, key = self.run.refresh(), self.current
+        if key is not None and key in {one.target.field for one in events if one.action == "edited"}:
+            with suppress(InvalidDataError):  # showing them says what is wrong
+                self.run.masks(key)
+        return events
 
     def _read_masks(self, key: str) -> FieldMasks:
         return self.run.masks(key)
 
+    def _prefetched(self, key: str, masks: FieldMasks) -> None:
+        self._learn_numbers()
+        if key not in self._kept:
+            self._keep(key, masks)
+
     def _keep(self, key: str, masks: FieldMasks) -> None:
+        """Keep masks at hand and let go of others, though not of those with edits that are not on disk yet."""
         self._kept[key] = masks
         self._kept.move_to_end(key)
-        while len(self._kept) > _MASKS_KEPT:
-            self._kept.popitem(last=False)
+        if (n_over := len(self._kept) - _MASKS_KEPT) > 0:
+            edited = self._outbox.edited
+            for old in [one for one in self._kept if one not in edited][:n_over]:
+                del self._kept[old]
+
+    def _came(self, key: str, masks: FieldMasks) -> None:
+        self._learn_numbers()
+        self._opened(key, masks)
 
     def _opened(self, key: str, masks: FieldMasks) -> None:
         if self._wanted != key:  # another field was asked for meanwhile
@@ -204,7 +209,7 @@ class ReviewSession:
         self.objects, self._look = None, None
         self.is_measured = not self.run.state.of(key).needs_measuring
         self._generation += 1
-        self._done, self._undone = [], []
+        self._done, self._undone, self._selected = [], [], 0
         self.field_opened.emit(key)
         self.work.later(self.figures_changed.emit)
         if key not in self._looked:
@@ -228,42 +233,83 @@ class ReviewSession:
             if self.is_measured and self.score is not None and self.objects is not None:
                 found = self.score, self.objects
             base = self._base or self.run.original.fields[key].score
-            self._write(_Measured(key, masks, base, self._look, found))
+            self._write(Measured(key, masks, base, self._look, found, self._outbox.n_told))
 
     def _done_since_measured(self, key: str) -> bool:
-        waiting = [one for one in tuple(self._outbox) if not isinstance(one, Deed) and one.key == key]
-        return isinstance(waiting[-1], _Edit) if waiting else self.run.state.of(key).needs_measuring
+        waiting = self._outbox.last_of(key)
+        return self.run.state.of(key).needs_measuring if waiting is None else isinstance(waiting, Edit)
 
     def _target(self, key: str) -> Target:
         row = self.row(key)
         return Target(row.vessel_id, row.layer, key)
 
+    # --- what others did ---------------------------------------------------------------------------------------------
+
     def _refreshed(self, events: Sequence[ReviewEvent]) -> None:
-        others = [one for one in events if one.reviewer != self.reviewer]
-        if not others:
+        self._unshown += [one for one in events if one.reviewer != self.reviewer]
+        self._show_others()
+
+    def _show_others(self) -> None:
+        """Show what others did, once every edit of this person is written: its numbers are settled then."""
+        if not self._unshown or self._outbox.edited:
             return
+        self._learn_numbers()
+        others, self._unshown = self._unshown, []
         for event in others:
             if event.action == "edited" and event.target.field != self.current:
                 self._kept.pop(event.target.field or "", None)
         names = ", ".join(sorted({one.reviewer.name for one in others}))
         here = [one for one in others if one.target.field == self.current and one.action == "edited"]
         if here and self.current is not None:
-            self._take_in(self.current, here)
+            self._take_in(self.current, here[-1].reviewer.name)
         self._tell("info", f"{names} worked on this run too: {len(others)} entries were taken in, nothing was lost.")
         self.state_changed.emit()
         self._refigure()
 
-    def _take_in(self, key: str, events: Sequence[ReviewEvent]) -> None:
-        """Show what others corrected in the open field on top of what is on the screen."""
+    def _take_in(self, key: str, name: str) -> None:
+        """Show the open field as all corrections leave it, in the order in which everybody applies them."""
         assert self.masks is not None
-        masks = self.masks
-        for event in events:
-            masks = apply_patch(masks, read_patch(self.run.folder, event))
+        try:
+            masks = self.run.masks(key)
+        except InvalidDataError as err:
+            self._failed(err)
+            return
+        self._renumber_strokes(shifts_above(self.masks, masks))
         self.masks = masks
         self._keep(key, masks)
         self.masks_changed.emit(key)
         self._requick()
-        self._tell("warning", f"{events[-1].reviewer.name} is correcting this field too; both corrections are shown.")
+        self._tell("warning", f"{name} is correcting this field too; both corrections are shown.")
+
+    def _learn_numbers(self) -> None:
+        """Let new cells have the numbers that they were written with, where somebody else gave out the same ones."""
+        told = self._outbox.news()
+        for key, shifts in told.items():
+            if key in self._kept:
+                self._kept[key] = renumbered_masks(self._kept[key], shifts)
+            if key == self.current:
+                self._renumber_open(shifts)
+        if told:
+            self.refresh()
+
+    def _renumber_open(self, shifts: Sequence[Shift]) -> None:
+        assert self.masks is not None
+        self.masks = renumbered_masks(self.masks, shifts)
+        self._keep(self._open_key(), self.masks)
+        self._renumber_strokes(shifts)
+        self.masks_changed.emit(self._open_key())
+        self.numbers_moved.emit(tuple(shifts))
+        if (selected := moved(self._selected, "cells", shifts)) != self._selected:
+            self.cell_selected.emit(selected)
+        self._requick()
+
+    def _renumber_strokes(self, shifts: Sequence[Shift]) -> None:
+        """Let strokes that can be taken back or made again speak of the same cells as before."""
+        self._done = [renumbered(one, shifts) for one in self._done]
+        self._undone = [renumbered(one, shifts) for one in self._undone]
+
+    def _on_cell_selected(self, number: int) -> None:
+        self._selected = number
 
     # --- correcting --------------------------------------------------------------------------------------------------
 
@@ -343,10 +389,11 @@ class ReviewSession:
         self.masks_changed.emit(self._open_key())
 
     def _edited(self, after: FieldMasks, patch: MaskPatch, tool: str) -> None:
-        key = self._open_key()
+        key, before = self._open_key(), self.masks
+        assert before is not None
         self.masks = after
         self._keep(key, after)
-        self._write(_Edit(key, patch, tool))
+        self._write(Edit(key, patch, tool, new_numbers(before, patch), self._outbox.n_told))
         self._requick()
 
     def _requick(self) -> None:
@@ -434,7 +481,7 @@ class ReviewSession:
         request = Request(datetime.now(UTC), purpose, supersedes=supersedes, review=review)
 
         def judge() -> dict[str, Any]:
-            self._empty_outbox()
+            self._outbox.empty()
             record = decide(self.run.folder, rules, request, vessel_id)
             save_decision(self.run.folder, record, rules)
             after = {name: record[name] for name in ("decision_id", "record_sha256", "verdict")}
@@ -489,34 +536,15 @@ class ReviewSession:
 
     def save(self) -> None:
         """Try again to write what could not be written."""
-        self._submit(self._empty_outbox, self._written, self._not_written, lane=_WRITE)
+        self._submit(self._outbox.empty, self._written, self._not_written, lane=_WRITE)
 
-    def _write(self, entry: _Entry) -> None:
-        self._outbox.append(entry)
+    def _write(self, entry: Entry) -> None:
+        self._outbox.put(entry)
         self.save()
 
-    def _empty_outbox(self) -> bool:
-        """Write what waits, in its order; what cannot be written stays. Runs in the lane of writing alone."""
-        is_anything = bool(self._outbox)
-        while self._outbox:
-            self._put_down(self._outbox[0])
-            self._outbox.popleft()
-        return is_anything
-
-    def _put_down(self, entry: _Entry) -> None:
-        if isinstance(entry, _Edit):
-            self.run.edit(entry.key, entry.patch, self.reviewer, entry.tool)
-        elif isinstance(entry, _Measured):
-            found = entry.found or self._measured(entry)
-            self.run.keep_measured(entry.key, entry.masks, *found, self.reviewer)
-        else:
-            self.run.act(self.reviewer, entry)
-
-    def _measured(self, entry: _Measured) -> tuple[FieldScore, NDArray[np.void]]:
-        look = entry.look or second_look(self.run.task(entry.key))
-        return measure_masks(look, entry.base, entry.masks)
-
     def _written(self, is_anything: bool) -> None:
+        self._learn_numbers()
+        self._show_others()
         if is_anything:
             self.state_changed.emit()
             if not self._outbox:
@@ -538,6 +566,7 @@ class ReviewSession:
         self._submit(self.run.figures, done, self._failed, lane=_FIGURES)
 
     def _not_written(self, err: Exception) -> None:
+        self._learn_numbers()
         if isinstance(err, OutputError):
             self._tell("error", f"Not saved: {err} What you did stays on the screen; put it right, then press Save.")
         else:

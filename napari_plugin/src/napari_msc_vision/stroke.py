@@ -6,7 +6,7 @@ bare ``ViewerModel``; no Qt here.
 
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ from psygnal import Signal
 from msc_vision.errors import MscVisionError
 from msc_vision.review import edits
 from msc_vision.review.edits import settled
-from msc_vision.review.masks import FieldMasks
+from msc_vision.review.masks import FieldMasks, Kind
+from msc_vision.review.numbers import Shift, moved
 from msc_vision.segmentation.edits import new_label
 from napari_msc_vision import convert
 from napari_msc_vision.convert import AGGREGATES, CELLS, FOREGROUND, NOT_JUDGEABLE
@@ -220,6 +221,7 @@ class Strokes:
         self.tool: Tool | None = None
         self._line: Vectors | None = None
         self._is_setting = False
+        self._begun: int | None = None
         self._labels: dict[str, Labels] = {
             layer.name: layer for layer in (scene.foreground, scene.cells, scene.not_judgeable, scene.aggregates)
         }
@@ -227,6 +229,7 @@ class Strokes:
             layer.events.paint.connect(self._on_paint)
             layer.events.mode.connect(self._on_mode)
             layer.events.brush_size.connect(self._on_brush)
+        self.session.numbers_moved.connect(self._on_numbers_moved)
         scene.viewer.mouse_drag_callbacks.append(self._drag)
         scene.viewer.layers.selection.events.active.connect(self._on_active)
         self._bind_keys()
@@ -283,6 +286,7 @@ class Strokes:
 
     def close(self) -> None:
         """Let go of the viewer: its keys and its mouse are napari's again."""
+        self.session.numbers_moved.disconnect(self._on_numbers_moved, missing_ok=True)
         viewer = self._viewer()
         if viewer is None:
             return
@@ -305,11 +309,12 @@ class Strokes:
         if before is None or self.scene.key != self.session.current:
             return
         _write(layer, event.value)
-        painted = self.scene.masks(layer.name)
-        after = settled(before, painted)
+        shown = self.scene.masks(layer.name)
+        after = settled(before, _kept_apart(before, shown, self._begun))
+        self._begun = None
         in_hand = self.tool is not None and self.tool.gesture == "brush" and self.tool.layer == layer.name
         tool = self.tool.name if in_hand and self.tool is not None else _painting(layer)
-        if after is painted:
+        if after is shown:
             self.session.commit(after, tool)
         else:
             self.session.replace_masks(after, tool)
@@ -320,12 +325,21 @@ class Strokes:
         if tool.layer != CELLS or tool.mode != "paint" or masks is None:
             return
         under = edits.label_at(masks.cells, at) if tool.name == "paint cell" else 0
+        self._begun = None if under else new_label(masks.cells)
         self._labels[CELLS].selected_label = under or new_label(masks.cells)
+
+    def _on_numbers_moved(self, shifts: Sequence[Shift]) -> None:
+        """Let napari's own brush go on with the cell it painted last; a new cell that is being painted is not there."""
+        kinds: tuple[tuple[Kind, str], ...] = (("cells", CELLS), ("aggregates", AGGREGATES))
+        for kind, name in kinds:
+            if name != CELLS or self._begun is None:
+                layer = self._labels[name]
+                layer.selected_label = moved(layer.selected_label, kind, shifts)
 
     # --- strokes of the mouse ----------------------------------------------------------------------------------------
 
     def _drag(self, _viewer: Any, event: Any) -> Iterator[None]:
-        tool = self.tool
+        tool, self._begun = self.tool, None
         if tool is None or event.button != 1 or self.session.masks is None:
             return
         points = [self._at(event)]
@@ -505,6 +519,14 @@ def hand_back(scene: Scene) -> None:
 
 def _without_aggregate(masks: FieldMasks, at: tuple[float, float]) -> FieldMasks:
     return edits.delete_aggregate(masks, edits.label_at(masks.aggregates, at))
+
+
+def _kept_apart(before: FieldMasks, painted: FieldMasks, begun: int | None) -> FieldMasks:
+    """Return painted masks in which a new cell stays one, though another got its number while it was being painted."""
+    if begun is None or not (is_other := before.cells == begun).any():
+        return painted
+    is_stroke = (painted.cells == begun) & ~is_other
+    return replace(painted, cells=np.where(is_stroke, np.int32(new_label(before.cells)), painted.cells))
 
 
 def _without_target(deed: Callable[[], None]) -> Callable[[Any], None]:

@@ -33,7 +33,7 @@ from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels
 from msc_vision.morphology.baseline import Baseline
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.log import ReadLog, append_event, read_log, read_patch, save_blob, save_patch
+from msc_vision.review.log import REVIEWS_NAME, ReadLog, append_event, read_log, read_patch, save_blob, save_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, empty_masks
 from msc_vision.review.state import FieldReview, ReviewState, heads, with_events
 from msc_vision.statistics.character import Yardsticks
@@ -321,6 +321,23 @@ class ReviewedRun:
         for event in edits[len(done) :]:
             masks = apply_patch(masks, read_patch(self.folder, event))
         self._keep_masks(key, edits, masks)
+        return masks
+
+    def masks_on_disk(self, key: str) -> FieldMasks:
+        """Return the masks of a field after all corrections in the folder, those that `refresh` has not read included.
+
+        They are not taken in: what is said meanwhile is said without knowing of them, and `refresh` returns them still.
+
+        Raises
+        ------
+        InvalidDataError
+            As `masks`.
+        """
+        unread = read_log(self.folder, {f"{REVIEWS_NAME}/{name}" for name in self._known}).events
+        masks = self.masks(key)
+        for event in unread:
+            if event.action == "edited" and event.target.field == key and event.run_id == self.run_id:
+                masks = apply_patch(masks, read_patch(self.folder, event))
         return masks
 
     def _kept_masks(self, key: str) -> tuple[tuple[ReviewEvent, ...], FieldMasks] | None:
