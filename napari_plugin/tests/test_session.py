@@ -182,6 +182,23 @@ def test_two_people_correct_one_field_and_both_corrections_stay(small_run):
     assert ReviewedRun.open(small_run).masks(key).sha256 == anna.masks.sha256
 
 
+def test_what_waited_for_the_disk_is_written_under_the_name_of_who_did_it(session, small_run, monkeypatch):
+    session.open(session.keys()[0])
+    own = ReviewedRun.edit
+
+    def refuse(*_args):
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr(ReviewedRun, "edit", refuse)
+    session.commit(with_new_cell(session), "paint")
+    session.reviewer = BERT  # somebody logs in meanwhile
+    monkeypatch.setattr(ReviewedRun, "edit", own)
+    session.save()
+    session.judge_field("accepted", None, "")
+    said = {event.action: event.reviewer for event in read_log(small_run).events}
+    assert (said["edited"], said["accepted"]) == (ANNA, BERT)
+
+
 def test_after_a_crash_the_strokes_are_there_and_the_field_is_measured_again(session, small_run):
     key = session.keys()[0]
     session.open(key)

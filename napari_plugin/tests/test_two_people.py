@@ -342,7 +342,7 @@ class Person:
     """Somebody who corrects a field and sees nothing of what the others do; ``cells`` of ``truth`` names each cell."""
 
     def __init__(self, disk, start, name):
-        self.outbox, self.name = Outbox(disk, Reviewer(name)), name
+        self.outbox, self.name = Outbox(disk), name
         self.screen = self.truth = start
         self.n_cells, self.waiting, self.done, self.undone = 0, [], [], []
 
@@ -357,7 +357,7 @@ class Person:
     def put(self, strokes):
         edit = Edit("field", strokes[0], "paint", new_numbers(self.screen, strokes[0]), self.outbox.n_told)
         self.screen, self.truth = apply_patch(self.screen, strokes[0]), apply_patch(self.truth, strokes[1])
-        self.outbox.put(edit)
+        self.outbox.put(edit, Reviewer(self.name))
         self.waiting.append(strokes[1])
 
     def new(self, place):

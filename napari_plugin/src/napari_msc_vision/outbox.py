@@ -57,16 +57,16 @@ Entry = Edit | Measured | Deed
 
 
 class Outbox:
-    """The entries of one person that wait to be written to a run.
+    """What is to be written to a run, each entry with who made it: a log-in may come between.
 
     An entry speaks in the numbers that were on the screen when it was made, and is translated when it is written; the
     main thread asks with `news` which numbers moved meanwhile.
     """
 
-    def __init__(self, run: ReviewedRun, reviewer: Reviewer) -> None:
-        self.run, self.reviewer = run, reviewer
+    def __init__(self, run: ReviewedRun) -> None:
+        self.run = run
         self.n_told = 0
-        self._entries: deque[Entry] = deque()
+        self._entries: deque[tuple[Entry, Reviewer]] = deque()
         self._shifts: list[tuple[str, Shift]] = []
 
     def __len__(self) -> int:
@@ -75,19 +75,19 @@ class Outbox:
 
     # --- on the main thread ------------------------------------------------------------------------------------------
 
-    def put(self, entry: Entry) -> None:
-        """Let an entry wait for `empty`."""
-        self._entries.append(entry)
+    def put(self, entry: Entry, reviewer: Reviewer) -> None:
+        """Let what somebody did wait for `empty`."""
+        self._entries.append((entry, reviewer))
 
     def last_of(self, key: str) -> Edit | Measured | None:
         """Return what waits last of the masks of a field."""
-        waiting = [one for one in tuple(self._entries) if not isinstance(one, Deed) and one.key == key]
+        waiting = [one for one, _ in tuple(self._entries) if not isinstance(one, Deed) and one.key == key]
         return waiting[-1] if waiting else None
 
     @property
     def edited(self) -> frozenset[str]:
         """The fields with edits that wait."""
-        return frozenset(one.key for one in tuple(self._entries) if isinstance(one, Edit))
+        return frozenset(one.key for one, _ in tuple(self._entries) if isinstance(one, Edit))
 
     def news(self) -> Mapping[str, tuple[Shift, ...]]:
         """Return the shifts of numbers that were not told yet, by field; entries that come from now on know of them."""
@@ -110,19 +110,19 @@ class Outbox:
         """
         is_anything = bool(self._entries)
         while self._entries:
-            self._write(self._entries[0])
+            self._write(*self._entries[0])
             self._entries.popleft()
         return is_anything
 
-    def _write(self, entry: Entry) -> None:
+    def _write(self, entry: Entry, reviewer: Reviewer) -> None:
         if isinstance(entry, Edit):
             self._settle_numbers(entry)
             patch = renumbered(entry.patch, self._shifts_since(entry))
-            self.run.edit(entry.key, patch, self.reviewer, entry.tool)
+            self.run.edit(entry.key, patch, reviewer, entry.tool)
         elif isinstance(entry, Measured):
-            self._write_measured(entry)
+            self._write_measured(entry, reviewer)
         else:
-            self.run.act(self.reviewer, entry)
+            self.run.act(reviewer, entry)
 
     def _settle_numbers(self, edit: Edit) -> None:
         """Let numbers move up if somebody else gave out those that an edit gives out, or higher ones."""
@@ -139,11 +139,11 @@ class Outbox:
     def _shifts_since(self, entry: Edit | Measured) -> list[Shift]:
         return [shift for key, shift in self._shifts[entry.n_told :] if key == entry.key]
 
-    def _write_measured(self, entry: Measured) -> None:
+    def _write_measured(self, entry: Measured, reviewer: Reviewer) -> None:
         is_renumbered = bool(self._shifts_since(entry))
         masks = self.run.masks(entry.key) if is_renumbered else entry.masks
         found = None if is_renumbered else entry.found
         if found is None:
             look = entry.look or second_look(self.run.task(entry.key))
             found = measure_masks(look, entry.base, masks)
-        self.run.keep_measured(entry.key, masks, *found, self.reviewer)
+        self.run.keep_measured(entry.key, masks, *found, reviewer)

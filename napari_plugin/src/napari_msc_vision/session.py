@@ -110,7 +110,7 @@ class ReviewSession:
         self._generation = 0
         self._done: list[MaskPatch] = []
         self._undone: list[MaskPatch] = []
-        self._outbox = Outbox(run, reviewer)
+        self._outbox = Outbox(run)
         self._unshown: list[ReviewEvent] = []
         self._selected = 0
         self.cell_selected.connect(self._on_cell_selected)
@@ -539,7 +539,7 @@ class ReviewSession:
         self._submit(self._outbox.empty, self._written, self._not_written, lane=_WRITE)
 
     def _write(self, entry: Entry) -> None:
-        self._outbox.put(entry)
+        self._outbox.put(entry, self.reviewer)
         self.save()
 
     def _written(self, is_anything: bool) -> None:
