@@ -177,6 +177,15 @@ def test_looking_at_what_others_corrected_takes_nothing_in(out):
     assert annas.masks_on_disk(key).equals(annas.masks(key))
 
 
+def test_what_a_person_corrected_is_not_read_from_disk_again(out):
+    annas = opened(out)
+    key = first_key(annas)
+    paint(annas, ANNA, key)
+    annas.masks(key)
+    shutil.rmtree(out / "reviews" / "patches")
+    assert annas.masks_on_disk(key).equals(annas.masks(key))
+
+
 def test_a_clock_that_runs_ahead_does_not_turn_the_order_round(out):
     run = opened(out)
     key = first_key(run)

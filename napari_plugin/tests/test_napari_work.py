@@ -1,6 +1,8 @@
 """Work beside the window: answers come on the main thread, in order, and nothing is lost at the end."""
 
 import gc
+import os
+import sys
 import threading
 import time
 import weakref
@@ -8,7 +10,7 @@ import weakref
 import pytest
 
 pytest.importorskip("qtpy")
-from napari_msc_vision.qt_work import QtWork
+from napari_msc_vision.qt_work import NICENESS, QtWork
 from napari_msc_vision.work import DirectWork, Latest
 
 
@@ -32,6 +34,18 @@ def test_answers_come_on_the_main_thread_and_jobs_run_elsewhere(work, qtbot):
     work.submit(threading.get_ident, lambda where: threads.extend([where, threading.get_ident()]), fail)
     qtbot.waitUntil(lambda: len(threads) == 2)
     assert threads[0] != threading.get_ident() == threads[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a niceness")
+def test_threads_stand_back_for_the_window(work, qtbot):
+    def niceness():
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    here, found = niceness(), []
+    work.submit(niceness, found.append, fail)
+    qtbot.waitUntil(lambda: bool(found))
+    assert found == [NICENESS]
+    assert niceness() == here < NICENESS
 
 
 def test_jobs_of_one_lane_run_one_after_the_other_and_those_of_two_side_by_side(work, qtbot):

@@ -235,6 +235,26 @@ def test_a_decision_that_is_there_already_has_a_say_in_the_order(dock, small_run
     close_run(viewer)
 
 
+def test_of_a_long_list_only_what_looks_different_is_drawn_again(dock, qtbot, monkeypatch):
+    layer = {key: dock.session.row(key).layer for key in keys_of(dock)}
+    here = dock.session.current
+    there = next(key for key in keys_of(dock) if layer[key] != layer[here])
+    drawn, rows, draw = set(), set(), dock.ladder._draw_rung
+    qtbot.waitUntil(lambda: not dock.ladder.testAttribute(Qt.WidgetAttribute.WA_PendingUpdate))
+    qtbot.wait(50)
+    monkeypatch.setattr(
+        dock.ladder, "_draw_rung", lambda to, rung, *more: (drawn.add(rung.layer), draw(to, rung, *more))
+    )
+    dock.fields.dataChanged.connect(lambda first, last: rows.update(range(first.row(), last.row() + 1)))
+    dock.open_field(there)
+    qtbot.waitUntil(lambda: drawn == {layer[here], layer[there]})
+    assert rows == {dock.fields.row_of(there)}  # looked at now
+    dock.session.judge_field("rejected", "debris", "a hair")
+    qtbot.wait(50)
+    assert drawn < {one.layer for one in dock.ladder.ladder.rungs}
+    assert dock.fields.mark(there).word == "rejected"
+
+
 def test_the_layers_are_drawn(dock):
     dock.ladder.setFocus()
     picture = dock.grab().toImage()

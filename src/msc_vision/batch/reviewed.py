@@ -33,7 +33,7 @@ from msc_vision.io.labels import read_aggregates, read_judgeable, read_labels
 from msc_vision.morphology.baseline import Baseline
 from msc_vision.records import FieldScore, PlaneChoice
 from msc_vision.review.events import Deed, Reviewer, ReviewEvent, Target, new_event
-from msc_vision.review.log import REVIEWS_NAME, ReadLog, append_event, read_log, read_patch, save_blob, save_patch
+from msc_vision.review.log import ReadLog, append_event, read_log, read_patch, save_blob, save_patch
 from msc_vision.review.masks import FieldMasks, MaskPatch, apply_patch, empty_masks
 from msc_vision.review.state import FieldReview, ReviewState, heads, with_events
 from msc_vision.statistics.character import Yardsticks
@@ -333,7 +333,7 @@ class ReviewedRun:
         InvalidDataError
             As `masks`.
         """
-        unread = read_log(self.folder, {f"{REVIEWS_NAME}/{name}" for name in self._known}).events
+        unread = read_log(self.folder, self._known).events
         masks = self.masks(key)
         for event in unread:
             if event.action == "edited" and event.target.field == key and event.run_id == self.run_id:

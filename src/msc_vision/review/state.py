@@ -84,7 +84,8 @@ class ReviewState:
 
     def of(self, key: str) -> FieldReview:
         """Return how a field stands; one without events was not looked at."""
-        return self.fields.get(key, FieldReview(key))
+        found = self.fields.get(key)
+        return FieldReview(key) if found is None else found
 
 
 def review_state(events: Sequence[ReviewEvent]) -> ReviewState:

@@ -47,10 +47,13 @@ class FieldList(QAbstractListModel):
         self.endResetModel()
 
     def show_state(self, fields: Mapping[str, ScoredField], state: ReviewState) -> None:
-        """Show what has become of the fields; their order stays."""
+        """Show what has become of the fields; their order stays. Only what changed is drawn again."""
+        before, were = self._fields, self._state
         self._fields, self._state = fields, state
-        if self.items:
-            self.dataChanged.emit(self.index(0), self.index(len(self.items) - 1))
+        for row, item in enumerate(self.items):
+            key = item.key
+            if fields[key] is not before.get(key) or state.fields.get(key) is not were.fields.get(key):
+                self.dataChanged.emit(self.index(row), self.index(row))
 
     def row_of(self, key: str | None) -> int | None:
         """Return where a field stands, None if it does not."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QBrush, QColor, QHelpEvent, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
@@ -54,14 +54,31 @@ class LadderView(QWidget):
         self.setMinimumWidth(330)
 
     def show_ladder(self, ladder: Ladder, open_layer: int | None) -> None:
-        """Show other figures; what was chosen stays chosen."""
-        n_rows = len(self._rows)
+        """Show other figures; what was chosen stays chosen. Only rows that look different are drawn again."""
+        frame, looks = self._frame, self._looks
         if len(ladder.rungs) != len(self.ladder.rungs):
             self.chosen = None
         self.ladder, self.open_layer, self._rows = ladder, open_layer, ladder.rows
-        if len(self._rows) != n_rows:
+        if self._frame != frame:
             self.setFixedHeight(self.sizeHint().height())
-        self.update()
+            self.update()
+            return
+        for i, (before, now) in enumerate(zip(looks, self._looks, strict=True)):
+            if before != now:
+                self.update(self._rect_of(i).toAlignedRect())
+
+    @property
+    def _frame(self) -> tuple[int, bool, tuple[float, float] | None]:
+        """What every row is drawn in."""
+        return len(self._rows), self.ladder.has_outcomes, self.ladder.window
+
+    @property
+    def _looks(self) -> list[tuple[tuple[Rung, ...], bool, bool]]:
+        """What each row shows: its layers, whether one is open, whether one is chosen."""
+        layers = [{one.layer for one in row} for row in self._rows]
+        return [
+            (row, self.open_layer in these, self.chosen in these) for row, these in zip(self._rows, layers, strict=True)
+        ]
 
     def sizeHint(self) -> QSize:  # noqa: N802  (Qt's name)
         """Return the size that shows every layer."""
@@ -74,6 +91,9 @@ class LadderView(QWidget):
     def row_rect(self, layer: int) -> QRectF:
         """Return where a layer is drawn; some that nobody saw share a place."""
         from_top = next(i for i, row in enumerate(self._rows) if any(one.layer == layer for one in row))
+        return self._rect_of(from_top)
+
+    def _rect_of(self, from_top: int) -> QRectF:
         return QRectF(0, HEAD_PX + from_top * self._row_px, self.width(), self._row_px)
 
     def layer_at(self, y: float) -> int | None:
@@ -129,10 +149,12 @@ class LadderView(QWidget):
         """Draw the rows that are in sight."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        self._draw_head(painter)
+        in_sight = event.region()
+        if in_sight.intersects(QRect(0, 0, self.width(), HEAD_PX)):
+            self._draw_head(painter)
         for i, row in enumerate(self._rows):
-            rect = QRectF(0, HEAD_PX + i * self._row_px, self.width(), self._row_px)
-            if rect.intersects(QRectF(event.rect())):
+            rect = self._rect_of(i)
+            if in_sight.intersects(rect.toAlignedRect()):
                 self._draw_rung(painter, row[-1], rect, row_name(row))
         painter.end()
 
