@@ -25,10 +25,11 @@ INTRO = (
     f"A HYPERStack of {N_LAYERS} layers x {N_FIELDS} fields of {SIDE_PX} x {SIDE_PX} pixels (synthetic) in a real "
     "napari window of 1500 x 1050 pixels with the docks as they open: every field is opened once, one after the "
     "other, 0.15 s are spent at each and the next two are read ahead; then 30 fields in random order; then 20 "
-    "cells are painted. A field is open when its picture, masks and marks are on the screen; an edit's figures "
-    "are those of field, layer and vessel that follow from the masks. A timer of 5 ms on the main thread tells "
-    "how long the window could not answer. Drawing alone (the camera moves, nothing else) is the floor. Without a "
-    "graphics card, napari draws by software."
+    "cells are put in; then the mouse draws 40 strokes with four tools, which are taken back. A field is open when "
+    "its picture, masks and marks are on the screen; an edit's figures are those of field, layer and vessel that "
+    "follow from the masks. A timer of 5 ms on the main thread tells how long the window could not answer. Drawing "
+    "alone (the camera moves, nothing else) is the floor. Without a graphics card, napari draws by software. Opening "
+    "the run, once, is not held against the bar: napari makes its layers and docks on the main thread."
 )
 
 
@@ -60,7 +61,7 @@ def _json_of(module: str, *arguments: str) -> Any:
 def _figures(found: Mapping[str, Any]) -> list[Figure]:
     walk, jumps, edits = found["walk"], found["jumps"], found["edits"]
     first, most = found["first_rss_mib"], max([*walk["rss_mib"], *jumps["rss_mib"]])
-    blocked = max(found[part]["blocked_ms"]["longest"] for part in ("walk", "jumps", "edits"))
+    blocked = max(found[part]["blocked_ms"]["longest"] for part in ("walk", "jumps", "edits", "hand"))
     return [
         at_most(f"open a field, median of {walk['n']}", walk["median_ms"], BAR_OPEN_MS, " ms", digits=0),
         at_most(f"open a field anywhere, median of {jumps['n']}", jumps["median_ms"], BAR_OPEN_MS, " ms", digits=0),
@@ -79,7 +80,13 @@ def _blocks(found: Mapping[str, Any]) -> str:
     floor = found["redraw"]["longest"]
     parts = {"drawing alone": found["redraw"]} | {
         words: found[part]["blocked_ms"]
-        for words, part in (("walking", "walk"), ("jumping", "jumps"), ("painting", "edits"))
+        for words, part in (
+            ("walking", "walk"),
+            ("jumping", "jumps"),
+            ("putting cells in", "edits"),
+            ("drawing by mouse", "hand"),
+            ("opening the run, once", "opening"),
+        )
     }
     rows = [
         (

@@ -14,11 +14,13 @@ from typing import Any
 import napari
 import numpy as np
 import psutil
+from napari_plugin.mouse import Mouse
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
 from napari_msc_vision import registry
 from napari_msc_vision.opening import open_later
+from napari_msc_vision.stroke import Tool, strokes_of, tool_named
 
 MIB = 2**20
 LOOK_S = 0.15
@@ -141,6 +143,32 @@ def edit(scene: Any, pulse: Pulse, n: int) -> dict[str, Any]:
     }
 
 
+def take(scene: Any, tool: Tool | None) -> None:
+    """Take a tool in the hand, as its button does."""
+    strokes_of(scene).take(tool)
+    spin(0.5)
+
+
+def by_hand(viewer: Any, scene: Any, pulse: Pulse, n: int) -> dict[str, Any]:
+    """Take tools and draw with them, by mouse; then take everything back. Where a cut or a click falls is chance."""
+    session, mouse = scene.session, Mouse(viewer, scene)
+    rng = np.random.default_rng(2)
+    height, width = session.masks.shape
+    pulse.start()
+    for name in ("paint cell", "erase foreground", "split", "delete cell"):
+        take(scene, tool_named(name))
+        for _ in range(n):
+            y, x = rng.integers(100, height - 200), rng.integers(100, width - 200)
+            mouse.stroke((y, x), (y + 60, x + 40), (y + 100, x + 90))
+            spin(0.2)
+        take(scene, None)
+    while session.can_undo:
+        session.undo()
+        spin(0.2)
+    until(lambda: session.is_measured)
+    return {"n": 4 * n, "blocked_ms": pulse.longest_ms()}
+
+
 def main(run: Path, n: int) -> None:
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1500, 1050)
@@ -148,6 +176,7 @@ def main(run: Path, n: int) -> None:
     pulse = Pulse()
     found: dict[str, Any] = {}
     start = time.perf_counter()
+    pulse.start()
     scenes: list[Any] = []
     open_later(viewer, run, scenes.append)
     until(lambda: bool(scenes))
@@ -156,6 +185,7 @@ def main(run: Path, n: int) -> None:
     until(lambda: scene.key is not None and scene.is_complete)
     found["open_run_ms"] = round(1000 * (time.perf_counter() - start))
     spin(2.0)
+    found["opening"] = {"blocked_ms": pulse.longest_ms()}
     found["redraw"] = redraw_floor(viewer, pulse)
     keys = scene.session.keys()
     found["first_rss_mib"] = round(rss_mib())
@@ -164,6 +194,7 @@ def main(run: Path, n: int) -> None:
     found["jumps"] = walk(scene, jumps, pulse)
     print(json.dumps(found), file=sys.stderr)
     found["edits"] = edit(scene, pulse, 20)
+    found["hand"] = by_hand(viewer, scene, pulse, 10)
     registry.close_run(viewer)
     viewer.close()
     print(json.dumps(found, indent=1))

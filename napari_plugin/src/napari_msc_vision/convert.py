@@ -26,8 +26,8 @@ Box = tuple[int, int, int, int]
 """Rows and columns of the image, half-open: y0, y1, x0, x1."""
 
 IMAGE, FOREGROUND, CELLS, NOT_JUDGEABLE = "Image", "Foreground", "Cells", "Not judgeable"
-AGGREGATES, FINDINGS, ORIENTATION = "Aggregates", "Findings", "Orientation"
-LAYER_NAMES = (IMAGE, FOREGROUND, NOT_JUDGEABLE, CELLS, AGGREGATES, ORIENTATION, FINDINGS)
+AGGREGATES, FINDINGS, ORIENTATION, STROKE = "Aggregates", "Findings", "Orientation", "Stroke"
+LAYER_NAMES = (IMAGE, FOREGROUND, NOT_JUDGEABLE, CELLS, AGGREGATES, ORIENTATION, FINDINGS, STROKE)
 """From the lowest to the highest in the viewer."""
 _KINDS: Mapping[str, Kind] = {
     FOREGROUND: "foreground",

@@ -51,6 +51,8 @@ class Scene:
     key : str or None
         The field that the layers show.
     image, foreground, cells, not_judgeable, aggregates, findings, orientation : napari layers
+    stroke : napari layer
+        The line that is being drawn; made with the others, as it takes too long in the middle of a stroke.
     """
 
     image: Image
@@ -60,6 +62,7 @@ class Scene:
     aggregates: Labels
     findings: Shapes
     orientation: Vectors
+    stroke: Vectors
 
     def __init__(self, viewer: ViewerModel, session: ReviewSession, pictures: Pictures | None = None) -> None:
         self._viewer, self.session = weakref.ref(viewer), session
@@ -170,6 +173,17 @@ class Scene:
         """Return whether a layer is one of these."""
         return any(layer is one for one in self._layers.values())
 
+    def put_back(self) -> None:
+        """Add the layers that are not in the viewer: all at first, later one that somebody threw away."""
+        shown = self.viewer.layers
+        at = 0 if any(layer in shown for layer in self._layers.values()) else len(shown)
+        for layer in self._layers.values():
+            if layer in shown:
+                at = shown.index(layer)
+            else:
+                shown.insert(at, layer)
+            at += 1
+
     def remove_layers(self) -> None:
         """Take the layers out of the viewer, as when another run is opened in it."""
         for layer in self._layers.values():
@@ -197,7 +211,7 @@ class Scene:
         self.key, self._picture = key, self.pictures.get(key)
         shape = None if self._picture is None else self._picture.shape
         placement = convert.placement_of(self._score(), masks, shape)
-        self._put_back()
+        self.put_back()
         steps: list[Step] = [partial(self._fill, name, masks) for name in convert.MASK_LAYERS]
         self._steps.begin([*steps, partial(self._place_anew, placement), self._begin_picture])
 
@@ -366,24 +380,14 @@ class Scene:
         _, settings, _ = convert.orientation_to_layer(None, placement)
         self.orientation = Vectors(convert.orientation_bars(None), ndim=2, **settings)
         self.findings = _findings_layer(placement)
+        self.stroke = _stroke_layer(placement)
         layers: tuple[Layer, ...] = (self.image, self.foreground, self.not_judgeable, self.cells)
-        layers += (self.aggregates, self.orientation, self.findings)
+        layers += (self.aggregates, self.orientation, self.findings, self.stroke)
         self._layers = {layer.name: layer for layer in layers}
-        self._put_back()
+        self.put_back()
         self.orientation.events.visible.connect(lambda _: self._direct())
         self.viewer.layers.selection.active = self.cells
         overlay_of(self.viewer, "scale_bar").visible = True
-
-    def _put_back(self) -> None:
-        """Add the layers that are not in the viewer: all at first, later one that somebody threw away."""
-        shown = self.viewer.layers
-        at = 0 if any(layer in shown for layer in self._layers.values()) else len(shown)
-        for layer in self._layers.values():
-            if layer in shown:
-                at = shown.index(layer)
-            else:
-                shown.insert(at, layer)
-            at += 1
 
 
 def _heard_for_nothing(layer: Layer) -> Iterator[Callable[..., Any]]:
@@ -443,3 +447,8 @@ def _findings_layer(placement: Placement) -> Shapes:
     _, settings, _ = convert.findings_to_layer((), placement)
     kept = ("name", "edge_color", "face_color", "opacity", "features", "text")
     return Shapes(None, ndim=2, **{name: settings[name] for name in kept})
+
+
+def _stroke_layer(placement: Placement) -> Vectors:
+    settings: dict[str, Any] = {"vector_style": "line", "edge_color": convert.YELLOW, "opacity": 1.0}
+    return Vectors(np.zeros((0, 2, 2)), ndim=2, name=convert.STROKE, **settings, **placement.on_labels)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 from app_model.types import KeyCode, KeyMod
-from napari.layers import Labels, Layer, Vectors
+from napari.layers import Labels, Layer
 from psygnal import Signal
 
 from msc_vision.errors import MscVisionError
@@ -20,7 +20,6 @@ from msc_vision.review.edits import settled
 from msc_vision.review.masks import FieldMasks, Kind
 from msc_vision.review.numbers import Shift, moved
 from msc_vision.segmentation.edits import new_label
-from napari_msc_vision import convert
 from napari_msc_vision.convert import AGGREGATES, CELLS, FOREGROUND, NOT_JUDGEABLE
 from napari_msc_vision.scene import Scene, camera_of
 from napari_msc_vision.session import Message
@@ -186,7 +185,6 @@ TOOLS: tuple[Tool, ...] = (
 """In the order of the buttons."""
 UNDO_KEYS = (KeyMod.CtrlCmd | KeyCode.KeyZ,)
 REDO_KEYS = (KeyMod.CtrlCmd | KeyMod.Shift | KeyCode.KeyZ,)
-LINE_NAME = "Stroke"
 LANE = "edit"
 BRUSH_PX = (1, 200)
 _SMALLEST_BOX_PX = 4
@@ -219,7 +217,6 @@ class Strokes:
         self.scene, self.session = scene, scene.session
         self._viewer = weakref.ref(scene.viewer)
         self.tool: Tool | None = None
-        self._line: Vectors | None = None
         self._is_setting = False
         self._begun: int | None = None
         self._labels: dict[str, Labels] = {
@@ -251,8 +248,10 @@ class Strokes:
         self.tool_changed.emit(tool)
 
     def _prepare(self, tool: Tool) -> None:
+        self.scene.put_back()
         layer = self._labels[tool.layer]
-        layer.visible = True
+        if not layer.visible:  # napari would cut and colour it anew
+            layer.visible = True
         self.scene.viewer.layers.selection.active = layer
         layer.mode = tool.mode
         if tool.gesture == "brush":
@@ -299,7 +298,7 @@ class Strokes:
             layer.events.mode.disconnect(self._on_mode)
             layer.events.brush_size.disconnect(self._on_brush)
         self._unbind_keys()
-        self._remove_line()
+        self._show_line("line", [])
 
     # --- strokes of the brush ----------------------------------------------------------------------------------------
 
@@ -412,9 +411,9 @@ class Strokes:
     # --- the line that is seen while it is drawn ---------------------------------------------------------------------
 
     def _show_line(self, gesture: Gesture, points: list[tuple[float, float]]) -> None:
-        if not points and self._line is None:
+        line = self.scene.stroke
+        if not points and not len(line.data):
             return
-        line = self._line_layer()
         shown = np.array(points, float).reshape(-1, 2)
         if gesture == "box" and len(shown):
             (y0, x0), (y1, x1) = shown[0], shown[-1]
@@ -429,30 +428,6 @@ class Strokes:
         """Return the width of the line in working pixels, so that it looks the same at every zoom."""
         zoom = float(camera_of(self.scene.viewer).zoom) * self.scene.placement.label_scale
         return max(3.0 / max(zoom, 1e-9), 0.1)
-
-    def _line_layer(self) -> Vectors:
-        viewer = self.scene.viewer
-        if self._line is None or self._line not in viewer.layers:
-            active = viewer.layers.selection.active
-            where = self.scene.placement.on_labels
-            settings: dict[str, Any] = {"vector_style": "line", "edge_color": convert.YELLOW, "opacity": 1.0}
-            self._line = Vectors(np.zeros((0, 2, 2)), ndim=2, name=LINE_NAME, **settings, **where)
-            self._is_setting = True
-            try:
-                viewer.add_layer(self._line)
-                viewer.layers.selection.active = active
-            finally:
-                self._is_setting = False
-            if self.tool is not None and self.tool.gesture not in ("brush", "click"):
-                self._labels[self.tool.layer].mouse_pan = False
-        for setting, value in self.scene.placement.on_labels.items():
-            setattr(self._line, setting, value)
-        return self._line
-
-    def _remove_line(self) -> None:
-        if self._line is not None and self._line in self.scene.viewer.layers:
-            self.scene.viewer.layers.remove(self._line)
-        self._line = None
 
     # --- what napari's own controls say ------------------------------------------------------------------------------
 
@@ -485,7 +460,13 @@ class Strokes:
     def _providers(self) -> tuple[Any, ...]:
         """Return what takes keys: the layers come first in napari, so that theirs have to give way to ours."""
         scene = self.scene
-        layers: tuple[Layer, ...] = (scene.image, scene.findings, scene.orientation, *self._labels.values())
+        layers: tuple[Layer, ...] = (
+            scene.image,
+            scene.findings,
+            scene.orientation,
+            scene.stroke,
+            *self._labels.values(),
+        )
         return scene.viewer, *layers
 
     def _bind_keys(self) -> None:
