@@ -28,8 +28,9 @@ INTRO = (
     "cells are put in; then the mouse draws 40 strokes with four tools, which are taken back. A field is open when "
     "its picture, masks and marks are on the screen; an edit's figures are those of field, layer and vessel that "
     "follow from the masks. A timer of 5 ms on the main thread tells how long the window could not answer. Drawing "
-    "alone (the camera moves, nothing else) is the floor. Without a graphics card, napari draws by software. Opening "
-    "the run, once, is not held against the bar: napari makes its layers and docks on the main thread."
+    "alone (the camera moves, nothing else) is the floor. Without a graphics card, napari draws by software. Held "
+    "against the bar are walking, jumping, putting cells in and drawing by mouse; the rest of a review stands below "
+    "them, with the first time of each, when napari makes layers and shaders, and opening the run itself, once."
 )
 
 
@@ -88,6 +89,7 @@ def _blocks(found: Mapping[str, Any]) -> str:
             ("opening the run, once", "opening"),
         )
     }
+    parts |= found["rest"]
     rows = [
         (
             words,

@@ -15,6 +15,7 @@ import napari
 import numpy as np
 import psutil
 from napari_plugin.mouse import Mouse
+from napari_plugin.screenshots import Desk
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
@@ -169,6 +170,31 @@ def by_hand(viewer: Any, scene: Any, pulse: Pulse, n: int) -> dict[str, Any]:
     return {"n": 4 * n, "blocked_ms": pulse.longest_ms()}
 
 
+def the_rest(desk: Desk, pulse: Pulse) -> dict[str, Any]:
+    """Do what else a review is made of, twice each: the first time, napari makes layers and shaders for it."""
+    session = desk.scene.session
+    navigator, correct, measure = (desk.dock(name) for name in ("Navigator", "Correct", "Measure"))
+    areas = np.bincount(session.masks.cells.ravel())
+    areas[0] = 0
+    large = iter(np.argsort(areas)[::-1])
+    steps: dict[str, Callable[[], object]] = {
+        "choosing a cell": lambda: session.cell_selected.emit(int(next(large))),
+        "the next field, its cells in a table": navigator.open_next,
+        "showing a layer's fields": lambda: (navigator.toggle_mosaic(), spin(2.0), navigator.toggle_mosaic()),
+        "rejecting a field": lambda: session.judge_field("rejected", "debris", "a hair"),
+        "asking for a proposal": lambda: (desk.dock("Correct"), correct.proposal.propose.click(), spin(8.0)),
+    }
+    assert measure.isVisible()
+    found = {}
+    for words, do in steps.items():
+        pulse.start()
+        for _ in range(2):
+            do()
+            spin(1.5)
+        found[words] = pulse.longest_ms()
+    return found
+
+
 def main(run: Path, n: int) -> None:
     viewer = napari.Viewer(show=True)
     viewer.window._qt_window.resize(1500, 1050)
@@ -195,6 +221,7 @@ def main(run: Path, n: int) -> None:
     print(json.dumps(found), file=sys.stderr)
     found["edits"] = edit(scene, pulse, 20)
     found["hand"] = by_hand(viewer, scene, pulse, 10)
+    found["rest"] = the_rest(Desk(viewer, scene, run), pulse)
     registry.close_run(viewer)
     viewer.close()
     print(json.dumps(found, indent=1))

@@ -248,7 +248,9 @@ def test_a_row_selects_its_cell_and_a_click_in_the_picture_its_row(shown):
     chosen = dock.model.label_at(3)
     assert (dock.selected, scene.cells.selected_label) == (chosen, chosen)
     assert dock.view.selected == pytest.approx(dock.cells.values(CELL_FIGURES[0])[dock.cells.row_of(chosen)])
-    (box,) = viewer.layers[MARK].data
+    sides = viewer.layers[MARK].data
+    assert len(sides) == 4
+    box = sides.sum(axis=1)  # where they end
     rows = np.argwhere(scene.cells.data == chosen)
     assert (box.min(axis=0) <= rows.min(axis=0)).all()
     assert (box.max(axis=0) >= rows.max(axis=0)).all()
@@ -348,7 +350,7 @@ def test_another_field_is_another_table(shown):
     dock.table.selectRow(1)
     scene.session.open(scene.session.keys()[1])
     assert set(dock.cells.keys) == {scene.session.keys()[1]}
-    assert not viewer.layers[MARK].data
+    assert not len(viewer.layers[MARK].data)
     assert dock.selected == 0
 
 

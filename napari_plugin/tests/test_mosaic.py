@@ -13,7 +13,7 @@ from msc_vision.records import FieldScore, ManifestRow, PlaneChoice
 from msc_vision.review.state import FieldReview, ReviewState
 from msc_vision.statistics.rollup import ScoredField
 from napari_msc_vision.marks import DISPUTED, STANDINGS, field_mark
-from napari_msc_vision.mosaic import HATCH, TILE_PX, draw_tile, empty_picture, plan_mosaic, thumbnail
+from napari_msc_vision.mosaic import HATCH, TILE_PX, draw_mosaic, draw_tile, plan_mosaic, thumbnail
 
 NOBODY = ReviewState()
 
@@ -137,7 +137,7 @@ def test_a_picture_keeps_its_shape_within_its_tile():
 
 def test_the_mosaic_is_there_before_any_picture_is_read():
     mosaic = plan_mosaic([field("a", 0, 0), field("b", 0, 1000)], NOBODY)
-    assert empty_picture(mosaic).shape == (*mosaic.shape, 3)
+    assert draw_mosaic(mosaic, {}).shape == (*mosaic.shape, 3)
 
 
 def test_a_thumbnail_is_small_and_uses_all_greys(tmp_path):

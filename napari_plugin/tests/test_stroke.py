@@ -18,7 +18,7 @@ from msc_vision.review.log import read_log
 from msc_vision.segmentation.edits import new_label
 from napari_msc_vision.registry import open_run
 from napari_msc_vision.session import open_session
-from napari_msc_vision.stroke import LINE_NAME, TOOLS, hand_back, strokes_of, tool_named
+from napari_msc_vision.stroke import TOOLS, hand_back, strokes_of, tool_named
 
 
 class Mouse:
@@ -173,7 +173,7 @@ def test_the_line_is_seen_while_it_is_drawn_and_gone_after(scene, strokes, blank
     at = scene.cells.data_to_world
     mouse_press_callbacks(scene.viewer, mouse_event("mouse_press", at((90, 120))))
     mouse_move_callbacks(scene.viewer, mouse_event("mouse_move", at((110, 120))))
-    line = scene.viewer.layers[LINE_NAME]
+    line = scene.stroke
     np.testing.assert_allclose(line.data, [[[90, 120], [20, 0]]], atol=1e-9)
     assert scene.viewer.layers.selection.active is scene.cells
     assert not scene.cells.mouse_pan

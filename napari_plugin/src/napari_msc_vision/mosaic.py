@@ -19,6 +19,8 @@ from msc_vision.statistics.rollup import ScoredField
 from napari_msc_vision.marks import Colour, Mark, field_mark, field_name, figure_words
 
 RGB = NDArray[np.uint8]
+Found = NDArray[np.uint8] | str
+"""Of a tile: its thumbnail, or why there is none."""
 Originals = Mapping[str, ScoredField]
 
 TILE_PX = 256
@@ -189,17 +191,18 @@ def thumbnail(path: Path, plane: PlaneChoice, longest_px: int = TILE_PX) -> NDAr
     return stretch(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA))
 
 
-def empty_picture(mosaic: Mosaic) -> RGB:
-    """Return the mosaic with every tile drawn that needs no image; the others are empty."""
+def draw_mosaic(mosaic: Mosaic, found: Mapping[str, Found]) -> RGB:
+    """Return the whole mosaic; tiles of which nothing was found yet are empty, ``found`` is by key."""
     canvas = np.empty((*mosaic.shape, 3), np.uint8)
     canvas[:] = GROUND
     for tile in mosaic.tiles:
-        paste(canvas, tile, draw_tile(tile, None))
+        paste(canvas, tile, found.get(tile.key))
     return canvas
 
 
-def paste(canvas: RGB, tile: Tile, drawn: RGB) -> None:
-    """Put a drawn tile in its place."""
+def paste(canvas: RGB, tile: Tile, found: Found | None) -> None:
+    """Draw a tile in its place: with its picture, with why there is none, or with neither (yet)."""
+    drawn = draw_tile(tile, None, found) if isinstance(found, str) else draw_tile(tile, found)
     canvas[tile.y : tile.y + TILE_PX, tile.x : tile.x + TILE_PX] = drawn
 
 

@@ -1,14 +1,18 @@
 """A proposal beside what is there: made off the main thread, shown as outlines, then accepted or discarded. No Qt."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from msc_vision.batch.propose import Proposal, ProposalSettings, propose_masks
 from msc_vision.errors import MscVisionError
+from napari_msc_vision.convert import thick_outlines
 from napari_msc_vision.scene import Scene
 from napari_msc_vision.session import Message
 from napari_msc_vision.work import Task
@@ -46,16 +50,17 @@ class ProposalView:
 
     def ask(self, settings: ProposalSettings) -> None:
         """Let the open field be looked at with other settings; what was asked before is forgotten."""
-        self.discard()
         key, masks = self.session.current, self.session.masks
         if key is None or masks is None:
             return
+        self._clear()
         source, plane = self.scene.locate(key)
         task, shape = replace(self.session.run.task(key), source=source, plane=plane), masks.shape
         self._key = key
+        self._hide_layer()
         waiting = self.session.work.submit(
-            lambda: propose_masks(task, settings, shape),
-            lambda found: self._came(key, found),
+            lambda: _with_lines(propose_masks(task, settings, shape)),
+            lambda found: self._came(key, *found),
             lambda err: self._failed(key, err),
             lane=LANE,
         )
@@ -74,8 +79,6 @@ class ProposalView:
 
     def discard(self) -> None:
         """Forget the proposal, also one that is still being made."""
-        if self._task is not None:
-            self._task.cancel()
         if self._task is not None or self.proposal is not None:
             self._forget()
             self.changed.emit()
@@ -85,11 +88,11 @@ class ProposalView:
         self.discard()
         self.session.field_opened.disconnect(self._on_field_opened, missing_ok=True)
 
-    def _came(self, key: str, proposal: Proposal) -> None:
+    def _came(self, key: str, proposal: Proposal, lines: NDArray[np.uint8]) -> None:
         if key != self._key or key != self.session.current:
             return
         self._task, self.proposal = None, proposal
-        self._show(proposal)
+        self._show(lines)
         self.changed.emit()
 
     def _failed(self, key: str, err: Exception) -> None:
@@ -101,21 +104,42 @@ class ProposalView:
             raise err
         self.session.said.emit(Message("warning", str(err)))
 
-    def _show(self, proposal: Proposal) -> None:
-        masks, viewer = proposal.masks, self.scene.viewer
-        active = viewer.layers.selection.active
-        shown = masks.cells if masks.cells.any() else masks.foreground.astype("int32")
+    def _make_layer(self, then: Callable[[], object] = lambda: None) -> None:
+        """Make the layer while the proposal is waited for: that takes too long for the moment it comes."""
         colours = DirectLabelColormap(color_dict={None: WHITE, 0: "transparent"})
         options: dict[str, Any] = {"name": PROPOSAL, "colormap": colours, **self.scene.placement.on_labels}
-        layer = Labels(shown, opacity=1.0, **options)
-        layer.contour = 3
-        layer.editable = False
-        viewer.add_layer(layer)
-        viewer.layers.selection.active = active
-        self._layer = layer
+        self._layer = Labels(np.zeros((1, 1), np.uint8), opacity=1.0, visible=False, **options)
+        self._layer.editable = False
+        self.scene.add_layer(self._layer, then)
+
+    def _show(self, lines: NDArray[np.uint8]) -> None:
+        self.scene.settle()
+        if self._layer is None or self._layer not in self.scene.viewer.layers:  # somebody may have taken it away
+            self._make_layer(lambda: self._fill(lines))
+        else:
+            self._fill(lines)
+
+    def _fill(self, lines: NDArray[np.uint8]) -> None:
+        if self._layer is not None:
+            self._layer.data = lines
+            self._layer.visible = True
+
+    def _hide_layer(self) -> None:
+        """Have a layer that shows nothing."""
+        self.scene.settle()
+        if self._layer is None or self._layer not in self.scene.viewer.layers:
+            self._make_layer()
+        else:
+            self._layer.visible = False
+
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self.proposal, self._task, self._key = None, None, None
 
     def _forget(self) -> None:
-        self.proposal, self._task, self._key = None, None, None
+        self._clear()
+        self.scene.settle()
         viewer = self.scene.viewer
         if self._layer is not None and self._layer in viewer.layers:
             viewer.layers.remove(self._layer)
@@ -124,3 +148,9 @@ class ProposalView:
     def _on_field_opened(self, key: str) -> None:
         if key != self._key:
             self.discard()
+
+
+def _with_lines(proposal: Proposal) -> tuple[Proposal, NDArray[np.uint8]]:
+    """Return a proposal and what is drawn of it; of one without cells, where it is covered."""
+    masks = proposal.masks
+    return proposal, thick_outlines(masks.cells if masks.cells.any() else masks.foreground.astype(np.int32))

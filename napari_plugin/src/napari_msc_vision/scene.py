@@ -123,6 +123,24 @@ class Scene:
         """Bring the layers to rest: whoever adds one of their own has to meet all of them in the same units."""
         self._steps.finish()
 
+    def add_layer(self, layer: Layer, then: Step = lambda: None) -> None:
+        """Put a layer of somebody else's above the others, then do something with it; what is active stays active."""
+        self.in_turns(partial(self._add, layer), then)
+
+    def in_turns(self, *steps: Step) -> None:
+        """Do a few things a turn of the event loop each, after what is left; nothing is drawn until all are done.
+
+        napari takes as long for some as for drawing the window. If a field is opened meanwhile, those that are left
+        are let be.
+        """
+        self._steps.then(steps)
+
+    def _add(self, layer: Layer) -> None:
+        layers = self.viewer.layers
+        active = layers.selection.active
+        layers.append(layer)
+        layers.selection.active = active
+
     def show_masks(self, masks: FieldMasks) -> None:
         """Put masks into the layers; layers that are equal already are not touched."""
         self._steps.begin([partial(self._fill, name, masks) for name in convert.MASK_LAYERS])

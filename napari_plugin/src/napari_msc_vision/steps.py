@@ -26,7 +26,7 @@ class Steps:
     later : callable
         Calls what it is given in the next turn of the event loop; without one, at once.
     curtain : Curtain
-        Closed before the first step, opened after the last.
+        Closed before the first step; opened after the last, in a turn of its own, as drawing takes a while too.
     """
 
     def __init__(self, later: Callable[[Step], object], curtain: Curtain) -> None:
@@ -48,25 +48,32 @@ class Steps:
             self._curtain.close()
             self._later(self._next)
 
+    def then(self, steps: Iterable[Step]) -> None:
+        """Do these after what is left."""
+        if self._is_busy:
+            self._left.extend(steps)
+        else:
+            self.begin(steps)
+
     def finish(self) -> None:
         """Do what is left without waiting."""
         while self._is_busy:
             self._one()
 
     def _next(self) -> None:
-        if self._is_busy:
-            self._one()
-        if self._is_busy:
-            self._later(self._next)
+        try:
+            if self._is_busy:
+                self._one()
+        finally:  # else one that fails leaves the curtain closed
+            if self._is_busy:
+                self._later(self._next)
 
     def _one(self) -> None:
-        try:
-            if self._left:
-                self._left.popleft()()
-        finally:
-            if not self._left:
-                self._is_busy = False
-                self._curtain.open()
+        if self._left:
+            self._left.popleft()()
+        else:
+            self._is_busy = False
+            self._curtain.open()
 
 
 class WindowCurtain:

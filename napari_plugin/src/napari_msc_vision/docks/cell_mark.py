@@ -1,11 +1,13 @@
 """The selected cell in the picture: a box around it, and what a click in the picture points at."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from napari.layers import Shapes
+from napari.layers import Vectors
+from numpy.typing import NDArray
 
 from msc_vision.report.cell_table import CellTable
 from napari_msc_vision.docks.drawing import SELECTED
@@ -13,6 +15,7 @@ from napari_msc_vision.scene import Scene
 
 NAME = "selected cell"
 _MARGIN_PX = 3
+_WIDTH_PX = 2.0
 _STILL_PX = 3.0
 
 
@@ -28,20 +31,31 @@ class CellMark:
 
     def __init__(self, scene: Scene, chosen: Callable[[int], object]) -> None:
         self.scene, self.chosen = scene, chosen
-        self._layer: Shapes | None = None
+        self._layer: Vectors | None = None
+        self._sides: NDArray[np.float64] = np.zeros((0, 2, 2))
         self._where: dict[str, Any] = {}
         scene.viewer.mouse_drag_callbacks.append(self._on_press)
         scene.viewer.layers.events.removed.connect(self._on_removed)
 
     def show(self, table: CellTable, row: int) -> None:
         """Draw a box around a cell of a table."""
-        y0, y1, x0, x1 = box_of(table, row)
-        corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]], float) - 0.5
-        layer = self._shown_layer()
-        if layer.nshapes:
-            layer.data = [corners]
+        self._sides = _sides_of(box_of(table, row))
+        self.scene.settle()
+        if self._layer is None or self._layer not in self.scene.viewer.layers:
+            self._where = self.scene.placement.on_image
+            drawn: dict[str, Any] = {"vector_style": "line", "edge_color": SELECTED, "edge_width": _WIDTH_PX}
+            self._layer = Vectors(np.zeros((0, 2, 2)), ndim=2, name=NAME, opacity=1.0, **drawn, **self._where)
+            self.scene.add_layer(self._layer, partial(self._draw, self._layer))
         else:
-            layer.add([corners], shape_type="rectangle", edge_width=2.0, edge_color=SELECTED, face_color="transparent")
+            self._draw(self._layer)
+
+    def _draw(self, layer: Vectors) -> None:
+        where = self.scene.placement.on_image
+        if self._where != where:  # each costs a redraw, so only where pixels are of another size
+            for setting, value in where.items():
+                setattr(layer, setting, value)
+            self._where = where
+        layer.data = self._sides
 
     def bring_into_view(self, table: CellTable, row: int) -> None:
         """Move the view to a cell that is not wholly in it."""
@@ -55,8 +69,9 @@ class CellMark:
 
     def hide(self) -> None:
         """Take the box away."""
-        if self._layer is not None and self._layer.nshapes:
-            self._layer.data = []
+        self._sides = np.zeros((0, 2, 2))
+        if self._layer is not None and len(self._layer.data):
+            self._layer.data = self._sides
 
     def tell(self, words: pd.DataFrame | None) -> None:
         """Say something of the cell under the mouse, in the status bar of napari; None: nothing any more.
@@ -91,20 +106,6 @@ class CellMark:
         if self.scene.image not in viewer.layers and self._layer is not None and self._layer in viewer.layers:
             viewer.layers.remove(self._layer)
 
-    def _shown_layer(self) -> Shapes:
-        viewer, where = self.scene.viewer, self.scene.placement.on_image
-        if self._layer is None or self._layer not in viewer.layers:
-            active = viewer.layers.selection.active
-            self._layer = Shapes(None, ndim=2, name=NAME, **where)
-            viewer.add_layer(self._layer)
-            viewer.layers.selection.active = active  # who paints goes on painting
-            self._where = where
-        elif self._where != where:  # each costs a redraw, so only where pixels are of another size
-            for setting, value in where.items():
-                setattr(self._layer, setting, value)
-            self._where = where
-        return self._layer
-
     def _on_press(self, viewer: Any, event: Any) -> Iterator[None]:
         """Select a cell by a click that is no stroke and moves nothing."""
         active = viewer.layers.selection.active
@@ -127,3 +128,12 @@ def box_of(table: CellTable, row: int) -> tuple[int, int, int, int]:
     """Return rows and columns (y0, y1, x0, x1) of a cell in pixels of the image, with a little room."""
     y0, y1, x0, x1 = (int(table.columns[name][row]) for name in ("y0_px", "y1_px", "x0_px", "x1_px"))
     return y0 - _MARGIN_PX, y1 + _MARGIN_PX, x0 - _MARGIN_PX, x1 + _MARGIN_PX
+
+
+def _sides_of(box_px: tuple[int, int, int, int]) -> NDArray[np.float64]:
+    """Return the sides of a box as lines (4, 2, 2): where each begins and how far it goes, corners filled."""
+    y0, y1, x0, x1 = (edge - 0.5 for edge in box_px)
+    corners = np.array([[y0, x0], [y0, x1], [y1, x1], [y1, x0]])
+    along = np.roll(corners, -1, axis=0) - corners
+    overlap = np.sign(along) * _WIDTH_PX / 2
+    return np.stack([corners - overlap, along + 2 * overlap], axis=1)
