@@ -15,6 +15,7 @@ import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Shapes, Vectors
 from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
+from numpy.typing import NDArray
 
 from msc_vision.errors import MscVisionError
 from msc_vision.records import FieldScore, PlaneChoice
@@ -122,6 +123,14 @@ class Scene:
     def settle(self) -> None:
         """Bring the layers to rest: whoever adds one of their own has to meet all of them in the same units."""
         self._steps.finish()
+
+    def draw_stroke(self, lines: NDArray[np.float64], width_px: float) -> None:
+        """Draw a line while the mouse moves: where each of its parts begins and how far it goes, in working pixels."""
+        layer = self.stroke
+        with self._at_once(layer, is_same_place=True):
+            if layer.edge_width != width_px:
+                layer.edge_width = width_px
+            layer.data = lines
 
     def add_layer(self, layer: Layer, then: Step = lambda: None) -> None:
         """Put a layer of somebody else's above the others, then do something with it; what is active stays active."""

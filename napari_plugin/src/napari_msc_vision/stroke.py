@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from app_model.types import KeyCode, KeyMod
 from napari.layers import Labels, Layer
+from numpy.typing import NDArray
 from psygnal import Signal
 
 from msc_vision.errors import MscVisionError
@@ -217,6 +218,7 @@ class Strokes:
         self.scene, self.session = scene, scene.session
         self._viewer = weakref.ref(scene.viewer)
         self.tool: Tool | None = None
+        self._line: NDArray[np.float64] | None = None
         self._is_setting = False
         self._begun: int | None = None
         self._labels: dict[str, Labels] = {
@@ -411,18 +413,25 @@ class Strokes:
     # --- the line that is seen while it is drawn ---------------------------------------------------------------------
 
     def _show_line(self, gesture: Gesture, points: list[tuple[float, float]]) -> None:
-        line = self.scene.stroke
-        if not points and not len(line.data):
-            return
+        """Show a line through some points, once for all moves of the mouse that come in one turn of the event loop."""
         shown = np.array(points, float).reshape(-1, 2)
         if gesture == "box" and len(shown):
             (y0, x0), (y1, x1) = shown[0], shown[-1]
             shown = np.array([(y0, x0), (y0, x1), (y1, x1), (y1, x0), (y0, x0)])
         elif gesture == "outline" and len(shown):
             shown = np.vstack([shown, shown[:1]])
+        is_due, self._line = self._line is not None, shown
+        if not is_due:
+            self.session.work.later(self._draw_line)
+
+    def _draw_line(self) -> None:
+        shown, self._line = self._line, None
+        if shown is None or self._viewer() is None:
+            return
         starts, steps = shown[:-1], np.diff(shown, axis=0)
-        line.edge_width = self._line_width_px()
-        line.data = np.stack([starts, steps], axis=1) if len(starts) else np.zeros((0, 2, 2))
+        lines = np.stack([starts, steps], axis=1) if len(starts) else np.zeros((0, 2, 2))
+        if len(lines) or len(self.scene.stroke.data):
+            self.scene.draw_stroke(lines, self._line_width_px())
 
     def _line_width_px(self) -> float:
         """Return the width of the line in working pixels, so that it looks the same at every zoom."""
