@@ -206,5 +206,8 @@ def test_beside_a_window_the_answer_comes_later_and_can_be_cancelled(make_viewer
     panel.cancel.click()
     assert not panel.view.is_waiting
     panel.propose.click()
+    qtbot.waitUntil(lambda: PROPOSAL in viewer.layers)
+    viewer.layers.remove(PROPOSAL)  # out of sight yet, and somebody throws it away
     qtbot.waitUntil(lambda: panel.view.proposal is not None, timeout=20_000)
-    assert PROPOSAL in viewer.layers
+    qtbot.waitUntil(lambda: PROPOSAL in viewer.layers and viewer.layers[PROPOSAL].visible)
+    assert viewer.layers[PROPOSAL].data.any()

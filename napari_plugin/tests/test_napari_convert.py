@@ -160,3 +160,12 @@ def test_outlines_are_those_of_napari(labels):
     cross = ndimage.generate_binary_structure(2, 1)
     is_edge = ndimage.grey_dilation(labels, footprint=cross) != ndimage.grey_erosion(labels, footprint=cross)
     np.testing.assert_array_equal(convert.outlines(labels), np.where(is_edge, labels, 0))
+
+
+def test_thick_outlines_run_along_every_edge():
+    cells = np.zeros((20, 20), np.int32)
+    cells[5:15, 5:10], cells[5:15, 10:15] = 1, 2
+    lines = convert.thick_outlines(cells)
+    assert lines.dtype == np.uint8
+    assert np.flatnonzero(lines[10]).tolist() == [4, 5, 6, 8, 9, 10, 11, 13, 14, 15]
+    assert not convert.thick_outlines(np.ones((8, 8), np.int32)).any()

@@ -274,6 +274,16 @@ def test_with_threads_the_next_fields_are_read_ahead(screen, qtbot, small_run):
     dock.show_layer(1)
     n = len(dock.mosaic.mosaic.tiles)
     qtbot.waitUntil(lambda: len(dock.mosaic._kept) == n, timeout=10_000)
+    assert viewer.layers[NAME].visible
+    dock.toggle_mosaic()
+    dock.toggle_mosaic()
+    dock.toggle_mosaic()  # before it is drawn again
+    qtbot.wait(300)
+    assert not viewer.layers[NAME].visible
+    dock.show_layer(1)
+    qtbot.waitUntil(lambda: viewer.layers[NAME].visible, timeout=10_000)
+    tile = dock.mosaic.mosaic.tiles[0]
+    assert dock.mosaic.picture[tile.y + 100, tile.x : tile.x + 256].std() > 5  # its thumbnail was at hand
     close_run(viewer)
 
 

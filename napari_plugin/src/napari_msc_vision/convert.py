@@ -201,7 +201,7 @@ def outlines(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def thick_outlines(labels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return 1 where labels meet others or nothing, three to four pixels wide, and 0 elsewhere."""
+    """Return 1 along the edges of labels, three pixels wide and four where two meet, and 0 elsewhere."""
     wide: NDArray[np.uint8] = cv2.dilate((outlines(labels) > 0).view(np.uint8), np.ones((3, 3), np.uint8))
     return wide
 

@@ -139,8 +139,9 @@ class ProposalView:
 
     def _forget(self) -> None:
         self._clear()
-        self.scene.settle()
         viewer = self.scene.viewer
+        if self._layer is not None and self._layer not in viewer.layers:
+            self.scene.settle()  # it may be on its way
         if self._layer is not None and self._layer in viewer.layers:
             viewer.layers.remove(self._layer)
         self._layer = None
