@@ -36,6 +36,14 @@ def test_answers_come_on_the_main_thread_and_jobs_run_elsewhere(work, qtbot):
     assert threads[0] != threading.get_ident() == threads[1]
 
 
+def test_what_comes_after_a_while_comes_after_what_comes_next(work, qtbot):
+    heard = []
+    work.later(lambda: heard.append("after a while"), 50)
+    work.later(lambda: heard.append("next"))
+    qtbot.waitUntil(lambda: len(heard) == 2)
+    assert heard == ["next", "after a while"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a niceness")
 def test_threads_stand_back_for_the_window(work, qtbot):
     def niceness():

@@ -12,6 +12,7 @@ from msc_vision.review import log
 from msc_vision.review.events import Reviewer
 from msc_vision.review.log import read_log
 from napari_msc_vision.session import Message, ReviewSession, open_session
+from napari_msc_vision.work import DirectWork
 
 ANNA, BERT = Reviewer("anna"), Reviewer("bert")
 
@@ -31,6 +32,31 @@ def with_new_cell(session: ReviewSession):
 
 def actions(run: Path) -> list[str]:
     return [event.action for event in read_log(run).events]
+
+
+class Patient(DirectWork):
+    """Does at once what can be done at once, and the rest when it is told that the time has come."""
+
+    def __init__(self) -> None:
+        self.due = []
+
+    def later(self, call, after_ms=0) -> None:
+        self.due.append(call) if after_ms else call()
+
+
+def test_while_somebody_paints_the_field_is_not_measured(small_run):
+    work = Patient()
+    session = open_session(small_run, work, ANNA)
+    session.open(session.keys()[0])
+    session.commit(with_new_cell(session), "paint")
+    n_cells = session.score.n_objects
+    session.undo()
+    assert session.score.n_objects == n_cells - 1  # what follows from the masks is there at once
+    first, second = work.due
+    first()
+    assert not session.is_measured
+    second()
+    assert session.is_measured
 
 
 def test_opening_a_field_shows_what_the_run_found_and_writes_that_it_was_looked_at(session, small_run):

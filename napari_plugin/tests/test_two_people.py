@@ -270,7 +270,7 @@ class SlowWork:
             self.jobs.remove(one)
             one[2](one[1]())
 
-    def later(self, call):
+    def later(self, call, after_ms=0):
         call()
 
     def close(self):

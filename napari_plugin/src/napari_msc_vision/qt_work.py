@@ -120,9 +120,9 @@ class QtWork(QObject):
         one.future = self._lanes[lane].submit(self._run, one)
         return one
 
-    def later(self, call: Callable[[], object]) -> None:
-        """Call something in the next turn of the event loop; once this is gone, it is let be."""
-        QTimer.singleShot(0, self, call)
+    def later(self, call: Callable[[], object], after_ms: int = 0) -> None:
+        """Call something in the next turn of the event loop or after a while; once this is gone, it is let be."""
+        QTimer.singleShot(after_ms, self, call)
 
     def close(self) -> None:
         """Wait for everything that was handed over and not cancelled, tell its answers, and take no more."""

@@ -41,6 +41,8 @@ from napari_msc_vision.work import DirectWork, Latest, Work
 T = TypeVar("T")
 Level = Literal["info", "warning", "error"]
 Judgement = Literal["accepted", "rejected", "re-image", "reopened"]
+REST_MS = 300
+"""So long nobody paints before the field is measured as a run measures one."""
 _MASKS_KEPT = 6
 """Fields whose masks are kept at hand: the open one, its neighbours, and a few that were open before."""
 _WRITE, _OPEN, _FIGURES, _MEASURE, _PREFETCH = "write", "open", "figures", "measure", "prefetch"
@@ -414,9 +416,19 @@ class ReviewSession:
             if found is not None and generation == self._generation:
                 self.score, self.figures = found
                 self.figures_changed.emit()
-                self._measure()
+                self._measure_soon()
 
         self._submit(figure, done, self._failed, lane=_FIGURES)
+
+    def _measure_soon(self) -> None:
+        """Measure once the hand rests: whoever goes on painting needs the cores for that, and changes it all again."""
+        generation = self._generation
+
+        def measure() -> None:
+            if generation == self._generation:
+                self._measure()
+
+        self.work.later(measure, REST_MS)
 
     def _measure(self) -> None:
         """Measure the open field as a run measures one, one at a time, until the figures are of the masks shown."""
@@ -443,7 +455,7 @@ class ReviewSession:
                 self.is_measured = True
                 self.figures_changed.emit()
             else:
-                self._measure()
+                self._measure_soon()
 
         def failed(err: Exception) -> None:
             self._is_measuring = False

@@ -38,8 +38,8 @@ class Work(Protocol):
             Jobs of one lane run one after the other, in the order they came.
         """
 
-    def later(self, call: Callable[[], object]) -> None:
-        """Call something on the main thread, in the next turn of its event loop."""
+    def later(self, call: Callable[[], object], after_ms: int = 0) -> None:
+        """Call something on the main thread: in the next turn of its event loop, or after a while."""
 
     def close(self) -> None:
         """Wait for what has begun and take no more."""
@@ -100,7 +100,7 @@ class DirectWork:
             done(answer)
         return _Done()
 
-    def later(self, call: Callable[[], object]) -> None:
+    def later(self, call: Callable[[], object], after_ms: int = 0) -> None:  # noqa: ARG002  (nobody waits here)
         """Call it at once."""
         call()
 
